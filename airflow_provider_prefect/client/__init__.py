@@ -1,0 +1,1 @@
+"""Everything that talks to Prefect. Nothing in here imports Airflow."""

@@ -1,0 +1,105 @@
+"""Which API a pasted address means, and where its UI shows a flow run. Pure text, no network."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from airflow_provider_prefect.client.errors import ConfigurationError
+from airflow_provider_prefect.client.model import FlowRun
+
+CLOUD_FORM = "https://api.prefect.cloud/api/accounts/<account id>/workspaces/<workspace id>"
+SERVER_FORM = "http://host:4200/api"
+
+_CLOUD_HOSTS = ("api.prefect.cloud", "app.prefect.cloud")
+_CLOUD_PATH = re.compile(
+    r"/(?:api/)?accounts?/(?P<account>[0-9a-fA-F-]{36})/workspaces?/(?P<workspace>[0-9a-fA-F-]{36})(?:/|$)"
+)
+# The first segment of every page of a self-hosted UI (Prefect 2.20 and 3.8), so that an address copied from the
+# browser's bar is understood.
+_UI_PAGES = frozenset(
+    (
+        *("dashboard", "runs", "flow-runs", "task-runs", "flows", "flow", "deployments", "work-pools", "work-queues"),
+        *("blocks", "variables", "automations", "event-feed", "events", "concurrency-limits", "notifications"),
+        *("artifacts", "settings"),
+    )
+)
+
+
+def api_url(address: str) -> str:
+    """The API URL that ``address`` means, without a trailing slash.
+
+    :param address: an API URL, with or without ``/api`` and a trailing slash, under any prefix; or the address of
+        a page of Prefect's UI, self-hosted or Cloud.
+    :raises ConfigurationError: the address is none of these; the message shows the right form.
+    """
+    text = address.strip()
+    if not text:
+        raise ConfigurationError(f"The connection's API URL is empty. It is {CLOUD_FORM} or {SERVER_FORM}.")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(
+            f"The API URL {_shown(text)!r} is not a URL. It is {CLOUD_FORM} or {SERVER_FORM}."
+        ) from None
+    host = (parts.hostname or "").lower()
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError(
+            f"The API URL {_shown(text)!r} is not an http or https URL. It is {CLOUD_FORM} or {SERVER_FORM}."
+        )
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            "The API URL holds a user name or password, which would appear wherever the URL does. Put them into the "
+            "connection's login and password fields."
+        )
+    if host in _CLOUD_HOSTS:
+        found = _CLOUD_PATH.match(parts.path)
+        if not found:
+            raise ConfigurationError(
+                f"{_shown(text)!r} names no workspace. For Prefect Cloud the API URL is {CLOUD_FORM}."
+            )
+        return f"https://api.prefect.cloud/api/accounts/{found['account']}/workspaces/{found['workspace']}"
+    if host.endswith("prefect.io"):
+        raise ConfigurationError(
+            f"{host} is not an API of Prefect 2 or 3. The API URL is {CLOUD_FORM} or {SERVER_FORM}."
+        )
+    return urlunsplit((parts.scheme, _netloc(host, port), _api_path(parts.path), "", ""))
+
+
+def ui_url(api: str, given: str | None = None) -> str:
+    """Where the UI of the API at ``api`` is, without a trailing slash; ``given`` (a connection's field) wins."""
+    if given:
+        return given.strip().rstrip("/")
+    parts = urlsplit(api)
+    cloud = _CLOUD_PATH.match(parts.path)
+    if parts.hostname == "api.prefect.cloud" and cloud:
+        return f"https://app.prefect.cloud/account/{cloud['account']}/workspace/{cloud['workspace']}"
+    return api.removesuffix("/api")
+
+
+def flow_run_url(ui: str, run: FlowRun) -> str:
+    """The page of a flow run; the UI of Prefect 2, which knows no labels, has it elsewhere than that of Prefect 3."""
+    page = "flow-runs/flow-run" if run.labels is None else "runs/flow-run"
+    return f"{ui}/{page}/{run.id}"
+
+
+def _api_path(path: str) -> str:
+    """The API's path for the path of an address: a page's own part is cut off, ``/api`` is added where missing."""
+    segments = [segment for segment in path.split("/") if segment]
+    page = next((n for n, segment in enumerate(segments) if segment in _UI_PAGES), None)
+    segments = segments[:page]
+    # Someone who serves the API below another name (PREFECT_SERVER_API_BASE_PATH) has it in the path already.
+    if not any("api" in unquote(segment).lower() for segment in segments):
+        segments.append("api")
+    return "/" + "/".join(segments)
+
+
+def _netloc(host: str, port: int | None) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{port}" if port else shown
+
+
+def _shown(address: str) -> str:
+    """``address`` without what may be a secret in it."""
+    return re.sub(r"//[^/@]*@", "//***@", address)

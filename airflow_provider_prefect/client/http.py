@@ -1,0 +1,333 @@
+"""The two drivers that perform calls: ``requests`` for workers, ``aiohttp`` for the triggerer.
+
+The only file that opens a socket for HTTP, and the only one where errors of those libraries are seen: they are
+translated here, without their cause, since what they hold (a request with its headers) must not reach a log.
+Both behave alike: nothing ambient but the proxy and CA variables of the environment, no ``.netrc`` (it would
+override the Authorization header), no redirects (they would take the credentials along).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from yarl import URL
+
+from airflow_provider_prefect.client.call import Effect, FetchCsrfToken, Renew, Request, Response, Sleep
+from airflow_provider_prefect.client.errors import ConfigurationError, Unreachable
+from airflow_provider_prefect.client.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_CONNECTIONS = 16
+
+
+class _Csrf:
+    """The CSRF token of one session (``PREFECT_SERVER_CSRF_PROTECTION_ENABLED``, Prefect 2.20 and 3)."""
+
+    def __init__(self) -> None:
+        self._client = uuid.uuid4().hex
+        self._token: str | None = None
+
+    def request(self) -> Request:
+        return Request("GET", f"/csrf-token?client={self._client}")
+
+    def take(self, response: Response) -> Response:
+        """Keep the token of ``response``. Where several calls ask at once the last answer counts, for all of them."""
+        if response.ok:
+            self._token = response.json()["token"]
+        return response
+
+    def headers(self, request: Request) -> dict[str, str]:
+        if self._token is None or request.method == "GET":
+            return {}
+        return {"Prefect-Csrf-Token": self._token, "Prefect-Csrf-Client": self._client}
+
+
+class SyncHttp:
+    """Performs effects one after the other, each by blocking. Used as a context manager.
+
+    :param settings: reads the connection; called first, and again when its credentials are refused.
+    """
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._read_settings = settings
+        self._csrf = _Csrf()
+        self._open(settings())
+
+    def _open(self, settings: Settings) -> None:
+        self.settings = settings
+        self._session = requests.Session()
+        self._session.trust_env = False
+        # One connection, no retries of urllib3's: what is retried, and when, is decided in retry.py.
+        self._session.mount("http", HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0))
+        self._session.headers.update(_headers(settings))
+        self._session.verify = _authorities(settings) if settings.verify else False
+        if settings.client_certificate:
+            key = settings.client_key
+            self._session.cert = (settings.client_certificate, key) if key else settings.client_certificate
+        proxy = _proxy(settings)
+        self._session.proxies = {"all": proxy} if proxy else {}
+
+    def __enter__(self) -> SyncHttp:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def perform(self, effect: Effect) -> object:
+        if isinstance(effect, Request):
+            return self._send(effect)
+        if isinstance(effect, Sleep):
+            time.sleep(effect.seconds)
+            return None
+        if isinstance(effect, FetchCsrfToken):
+            return self._csrf.take(self._send(self._csrf.request()))
+        if isinstance(effect, Renew):
+            self._renew()
+            return None
+        raise TypeError(f"{type(effect).__name__} is not performed over HTTP")
+
+    def _renew(self) -> None:
+        try:
+            settings = self._read_settings()
+        except Exception as error:
+            log.warning("The connection could not be read again (%s).", type(error).__name__)
+            return
+        if settings != self.settings:
+            self._session.close()
+            self._open(settings)
+
+    def _send(self, request: Request) -> Response:
+        try:
+            response = self._session.request(
+                request.method,
+                self.settings.api_url + request.path,
+                json=request.body,
+                headers=self._csrf.headers(request),
+                timeout=(self.settings.timeout, self.settings.timeout),
+                allow_redirects=False,
+            )
+        except (requests.RequestException, OSError) as error:
+            raise _unreachable(error, self.settings) from None
+        text = response.content.decode("utf-8", "replace")
+        return Response(response.status_code, text, {k.lower(): v for k, v in response.headers.items()})
+
+
+class AsyncHttp:
+    """Performs effects without blocking the event loop; any number of calls may share one. See :func:`shared`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._csrf = _Csrf()
+        self._session: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
+
+    async def _opened(self) -> aiohttp.ClientSession:
+        async with self._opening:
+            if self._session is None:
+                # Reading the authorities' certificates takes 25 to 40 ms, in which nothing else would run.
+                context = await asyncio.to_thread(_tls, self.settings)
+                self._session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=context),
+                    headers=_headers(self.settings),
+                    timeout=aiohttp.ClientTimeout(
+                        total=None, sock_connect=self.settings.timeout, sock_read=self.settings.timeout
+                    ),
+                    trust_env=False,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def perform(self, effect: Effect) -> object:
+        if isinstance(effect, Request):
+            return await self._send(effect)
+        if isinstance(effect, Sleep):
+            await asyncio.sleep(effect.seconds)
+            return None
+        if isinstance(effect, FetchCsrfToken):
+            return self._csrf.take(await self._send(self._csrf.request()))
+        raise TypeError(f"{type(effect).__name__} is not performed over HTTP")
+
+    async def _send(self, request: Request) -> Response:
+        session = await self._opened()
+        proxy, proxy_auth = _split_proxy(_proxy(self.settings))
+        try:
+            async with session.request(
+                request.method,
+                URL(self.settings.api_url + request.path, encoded=True),
+                json=request.body,
+                headers=self._csrf.headers(request),
+                proxy=proxy,
+                proxy_auth=proxy_auth,
+                allow_redirects=False,
+            ) as response:
+                text = (await response.read()).decode("utf-8", "replace")
+                return Response(response.status, text, {k.lower(): v for k, v in response.headers.items()})
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise _unreachable(error, self.settings) from None
+
+
+class _Shared:
+    def __init__(self, settings: Settings) -> None:
+        self.http = AsyncHttp(settings)
+        self.users = 0
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Shared]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared(settings: Settings) -> AsyncIterator[AsyncHttp]:
+    """The one driver of this event loop for these settings: all who wait on an API share its sockets and TLS."""
+    of_loop = _shared.setdefault(asyncio.get_running_loop(), {})
+    entry = of_loop.setdefault(settings, _Shared(settings))
+    entry.users += 1
+    try:
+        yield entry.http
+    finally:
+        entry.users -= 1
+        if not entry.users:
+            del of_loop[settings]
+            await entry.http.close()
+
+
+class RenewableHttp:
+    """Performs effects through :func:`shared`, and moves on to new settings when a call has the connection renewed.
+
+    :param settings: reads the connection.
+    """
+
+    def __init__(self, settings: Callable[[], Awaitable[Settings]]) -> None:
+        self._read_settings = settings
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> RenewableHttp:
+        self._http = await self._stack.enter_async_context(shared(await self._read_settings()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    @property
+    def settings(self) -> Settings:
+        return self._http.settings
+
+    async def perform(self, effect: Effect) -> object:
+        if not isinstance(effect, Renew):
+            return await self._http.perform(effect)
+        try:
+            settings = await self._read_settings()
+        except Exception as error:
+            log.warning("The connection could not be read again (%s).", type(error).__name__)
+            return None
+        if settings != self._http.settings:
+            await self._stack.aclose()
+            self._http = await self._stack.enter_async_context(shared(settings))
+        return None
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    try:
+        ours = version("airflow-provider-prefect")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        ours = "unknown"
+    return {"User-Agent": f"airflow-provider-prefect/{ours}", **settings.request_headers()}
+
+
+def _authorities(settings: Settings) -> str:
+    """The file or folder of the certificate authorities to trust."""
+    for where, path in (
+        ("The connection's CA file", settings.ca_file),
+        ("REQUESTS_CA_BUNDLE", os.environ.get("REQUESTS_CA_BUNDLE")),
+        ("CURL_CA_BUNDLE", os.environ.get("CURL_CA_BUNDLE")),
+    ):
+        if path:
+            if not Path(path).exists():
+                raise ConfigurationError(f"{where} names {path!r}, which does not exist on this machine.")
+            return path
+    return str(DEFAULT_CA_BUNDLE_PATH)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | bool:
+    if not settings.api_url.startswith("https:"):
+        return True
+    authorities = _authorities(settings)
+    folder = Path(authorities).is_dir()
+    context = ssl.create_default_context(capath=authorities if folder else None, cafile=None if folder else authorities)
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if settings.client_certificate:
+        try:
+            context.load_cert_chain(settings.client_certificate, settings.client_key)
+        except OSError as error:
+            raise ConfigurationError(f"The connection's client certificate cannot be read: {_reason(error)}.") from None
+    return context
+
+
+def _proxy(settings: Settings) -> str | None:
+    if settings.proxy:
+        return settings.proxy
+    return select_proxy(settings.api_url, get_environ_proxies(settings.api_url, no_proxy=None))
+
+
+def _split_proxy(proxy: str | None) -> tuple[URL | None, aiohttp.BasicAuth | None]:
+    """A proxy's URL without its user, who aiohttp wants apart."""
+    if proxy is None:
+        return None, None
+    url = URL(proxy)
+    auth = aiohttp.BasicAuth(url.user, url.password or "") if url.user else None
+    return url.with_user(None), auth
+
+
+def _unreachable(error: BaseException, settings: Settings) -> Unreachable:
+    return Unreachable(f"{settings.api_url} cannot be reached: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """Why, from the chain of errors below a library's own, in the operating system's or OpenSSL's words."""
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({cause.verify_message or cause.reason})"
+    for cause in chain:
+        if isinstance(cause, (TimeoutError, requests.Timeout)):
+            return "no answer in time"
+    for cause in reversed(chain):
+        if (
+            isinstance(cause, OSError)
+            and cause.strerror
+            and not isinstance(cause, (aiohttp.ClientError, requests.RequestException))
+        ):
+            return cause.strerror
+    return f"{type(chain[-1]).__name__}"
+
+
+def _causes(error: Any) -> Iterator[BaseException]:
+    seen: list[Any] = []
+    queue = [error]
+    while queue:
+        cause = queue.pop(0)
+        if isinstance(cause, BaseException) and cause not in seen:
+            seen.append(cause)
+            yield cause
+            queue += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]

@@ -1,0 +1,298 @@
+"""The REST API of Prefect 2 and 3: every endpoint that is used, once. Pure: calls, see :mod:`.call`.
+
+Facts are from prefect 2.20.26 and 3.8.8. Routes are exact about a trailing slash.
+"""
+
+from __future__ import annotations
+
+import difflib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_prefect.client.call import Call, Request
+from airflow_provider_prefect.client.errors import (
+    ConfigurationError,
+    DeploymentNotFound,
+    FlowRunNotFound,
+    InvalidRequest,
+    NotFound,
+)
+from airflow_provider_prefect.client.model import Artifact, Deployment, FlowRun, LogRecord, State, TaskRun
+
+
+@dataclass(frozen=True)
+class NewFlowRun:
+    """What a flow run is created with; ``None`` leaves it to the deployment."""
+
+    parameters: Mapping[str, Any] | None = None
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] | None = None
+    context: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    scheduled_start_time: datetime | None = None
+    job_variables: Mapping[str, Any] | None = None
+    work_queue_name: str | None = None
+    enforce_parameter_schema: bool | None = None
+
+    def body(self) -> dict[str, Any]:
+        start = self.scheduled_start_time
+        fields = {
+            "parameters": self.parameters,
+            "name": self.name,
+            "tags": list(self.tags),
+            "labels": self.labels,
+            "context": self.context,
+            "idempotency_key": self.idempotency_key,
+            "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": start.isoformat()}} if start else None,
+            "job_variables": self.job_variables,
+            "work_queue_name": self.work_queue_name,
+            "enforce_parameter_schema": self.enforce_parameter_schema,
+        }
+        # An empty idempotency key would make every second create a conflict, an empty name is a name of the server's.
+        return {name: value for name, value in fields.items() if value not in (None, "", [])}
+
+
+@dataclass(frozen=True)
+class Created:
+    """The answer to a create: the flow run, and whether it is new or was found by its idempotency key."""
+
+    run: FlowRun
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class StateAnswer:
+    """The answer to a request for another state. Only ``state`` says what came of it; ``status`` explains."""
+
+    status: str
+    reason: str
+    state: State | None
+
+
+def is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except (ValueError, AttributeError, TypeError):
+        return False
+    return True
+
+
+# Deployments
+
+
+def find_deployment(reference: str) -> Call[Deployment]:
+    """The deployment of this id, or of this ``flow/deployment``.
+
+    :raises DeploymentNotFound: there is none; the message lists the nearest names.
+    :raises ConfigurationError: ``reference`` is neither an id nor ``flow/deployment``.
+    """
+    if is_uuid(reference):
+        path = f"/deployments/{reference}"
+    else:
+        flow, slash, name = reference.partition("/")
+        if not (flow and slash and name) or "/" in name:
+            raise ConfigurationError(f"deployment={reference!r} is neither 'flow/deployment' nor the id (UUID) of one.")
+        path = f"/deployments/name/{quote(flow, safe='')}/{quote(name, safe='')}"
+    try:
+        response = yield from Request("GET", path)
+    except NotFound as error:
+        if "deployment" not in error.detail.lower():
+            raise
+        hint = yield from _nearest(reference)
+        raise DeploymentNotFound(f"Prefect has no deployment {reference!r}. {hint}", detail=error.detail) from None
+    return Deployment.from_json(response.json())
+
+
+def find_deployment_of_flow(flow_name: str) -> Call[Deployment]:
+    """The only deployment of the flow of this name.
+
+    :raises DeploymentNotFound: the flow has none, or there is no such flow; the message lists the nearest names.
+    :raises ConfigurationError: it has several; the message lists them.
+    """
+    response = yield from Request(
+        "POST", "/deployments/filter", {"flows": {"name": {"any_": [flow_name]}}, "sort": "NAME_ASC"}
+    )
+    found = [Deployment.from_json(record) for record in response.json()]
+    if not found:
+        hint = yield from _nearest(flow_name)
+        raise DeploymentNotFound(f"Prefect has no deployment of a flow {flow_name!r}. {hint}")
+    if len(found) > 1:
+        names = ", ".join(repr(f"{flow_name}/{deployment.name}") for deployment in found)
+        raise ConfigurationError(
+            f"flow_name={flow_name!r} has {len(found)} deployments. Start one of them by name, deployment=…: {names}."
+        )
+    return found[0]
+
+
+def _nearest(reference: str) -> Call[str]:
+    """A sentence that names the deployments closest to ``reference``."""
+    response = yield from Request("POST", "/deployments/filter", {"sort": "UPDATED_DESC"})
+    deployments = [Deployment.from_json(record) for record in response.json()]
+    if not deployments:
+        return "It has no deployments at all."
+    flow_ids = sorted({deployment.flow_id for deployment in deployments})
+    response = yield from Request("POST", "/flows/filter", {"flows": {"id": {"any_": flow_ids}}})
+    flows = {record["id"]: record["name"] for record in response.json()}
+    names = sorted(
+        f"{flows[deployment.flow_id]}/{deployment.name}" for deployment in deployments if deployment.flow_id in flows
+    )
+    near = difflib.get_close_matches(reference, names, n=5, cutoff=0.4) or names[:5]
+    return f"The nearest it has: {', '.join(map(repr, near))}."
+
+
+# Flow runs
+
+
+def create_flow_run(deployment_id: str, new: NewFlowRun) -> Call[Created]:
+    """Create a flow run, or find the one that was created with this idempotency key (201 or 200)."""
+    body = new.body()
+    try:
+        response = yield from _create(deployment_id, body)
+    except InvalidRequest as error:
+        # Prefect 2 has no labels and refuses a request with any.
+        if "labels" not in error.fields or body.pop("labels", None) is None:
+            raise
+        response = yield from _create(deployment_id, body)
+    return Created(FlowRun.from_json(response.json()), is_new=response.status == 201)
+
+
+def _create(deployment_id: str, body: dict[str, Any]) -> Request:
+    path = f"/deployments/{deployment_id}/create_flow_run"
+    return Request("POST", path, dict(body), repeatable="idempotency_key" in body)
+
+
+def read_flow_run(flow_run_id: str) -> Call[FlowRun]:
+    """The flow run of this id."""
+    try:
+        response = yield from Request("GET", f"/flow_runs/{flow_run_id}")
+    except NotFound as error:
+        raise _no_such_run(flow_run_id, error) from None
+    return FlowRun.from_json(response.json())
+
+
+def filter_flow_runs(
+    criteria: Mapping[str, Any], *, sort: str = "ID_DESC", most: int | None = None
+) -> Call[list[FlowRun]]:
+    """The flow runs that meet ``criteria`` (the body of ``/flow_runs/filter``), page by page, ``most`` at the most."""
+    records = yield from _pages("/flow_runs/filter", {**criteria, "sort": sort}, most)
+    return [FlowRun.from_json(record) for record in records]
+
+
+def rename_flow_run(flow_run_id: str, name: str) -> Call[None]:
+    """Give the flow run another name, in whatever state it is. An empty name would be made up by the server."""
+    if not name.strip():
+        raise ConfigurationError("name is empty: a flow run's new name needs at least one character.")
+    try:
+        yield from Request("PATCH", f"/flow_runs/{flow_run_id}", {"name": name})
+    except NotFound as error:
+        raise _no_such_run(flow_run_id, error) from None
+
+
+def set_flow_run_state(flow_run_id: str, state_type: str, message: str | None = None) -> Call[StateAnswer]:
+    """Ask for another state, without force. That the server answers does not mean that it agrees."""
+    state = {"type": state_type, "message": message} if message else {"type": state_type}
+    request = Request("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state, "force": False})
+    try:
+        response = yield from request
+    except NotFound as error:
+        raise _no_such_run(flow_run_id, error) from None
+    answer = response.json()
+    return StateAnswer(
+        status=answer["status"],
+        reason=(answer.get("details") or {}).get("reason") or "",
+        state=State.from_json(answer["state"]) if answer.get("state") else None,
+    )
+
+
+def cancel_flow_run(flow_run_id: str) -> Call[State]:
+    """Ask the flow run to stop, and return the state that it is in then.
+
+    CANCELLING is asked for, never CANCELLED, which would leave the flow's process running. A run without
+    infrastructure is CANCELLED at once, a finished one stays as it is.
+    """
+    answer = yield from set_flow_run_state(flow_run_id, "CANCELLING")
+    if answer.state is not None and answer.status != "ABORT":
+        return answer.state
+    run = yield from read_flow_run(flow_run_id)
+    return run.state
+
+
+# What a flow run leaves behind
+
+
+def read_logs(
+    flow_run_id: str, *, after: datetime | None = None, level: int = 0, most: int | None = None
+) -> Call[list[LogRecord]]:
+    """The log lines of the flow run and its task runs, the oldest first. They reach the server up to a second late."""
+    criteria: dict[str, Any] = {"flow_run_id": {"any_": [flow_run_id]}, "level": {"ge_": level}}
+    if after is not None:
+        criteria["timestamp"] = {"after_": after.isoformat()}
+    records = yield from _pages("/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC"}, most)
+    return [LogRecord.from_json(record) for record in records]
+
+
+def read_artifacts(flow_run_id: str, key: str) -> Call[list[Artifact]]:
+    """The artifacts of this key that the flow run has left, the newest first."""
+    criteria = {"flow_run_id": {"any_": [flow_run_id]}, "key": {"any_": [key]}}
+    records = yield from _pages("/artifacts/filter", {"artifacts": criteria, "sort": "UPDATED_DESC"}, None)
+    return [Artifact.from_json(record) for record in records]
+
+
+def read_task_runs(flow_run_id: str) -> Call[list[TaskRun]]:
+    """The task runs of the flow run, by expected start time. On Prefect 3 they reach the server up to a second late."""
+    criteria = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    records = yield from _pages("/task_runs/filter", criteria, None)
+    return [TaskRun.from_json(record) for record in records]
+
+
+def read_storage_block(block_id: str) -> Call[str | None]:
+    """The base path of a file system block that results are stored in; ``None`` for a block of another kind."""
+    response = yield from Request("GET", f"/block_documents/{block_id}")
+    data = response.json().get("data") or {}
+    base = data.get("basepath")
+    return base if isinstance(base, str) else None
+
+
+# The server
+
+
+def read_version() -> Call[str]:
+    """The version of the server, such as ``3.8.8``. Prefect Cloud has no such endpoint."""
+    response = yield from Request("GET", "/admin/version")
+    return str(response.json())
+
+
+def count_flow_runs() -> Call[int]:
+    """How many flow runs there are: a small request that every workspace answers to whoever may read it."""
+    response = yield from Request("POST", "/flow_runs/count", {})
+    return int(response.json())
+
+
+def is_graphql() -> Call[bool]:
+    """Whether a GraphQL server answers here: Prefect 1."""
+    response = yield from Request("POST", "", {"query": "query { __typename }"})
+    body = response.json()
+    return isinstance(body, dict) and isinstance(body.get("data"), dict) and "__typename" in body["data"]
+
+
+def _pages(path: str, body: Mapping[str, Any], most: int | None) -> Call[list[Any]]:
+    """All rows, or the first ``most``. No limit is sent: more than the server's own, 200 or lower, is refused."""
+    rows: list[Any] = []
+    while most is None or len(rows) < most:
+        page = (yield from Request("POST", path, {**body, "offset": len(rows)})).json()
+        rows += page
+        if not page:
+            break
+    return rows[:most]
+
+
+def _no_such_run(flow_run_id: str, error: NotFound) -> NotFound:
+    if "flow run" not in error.detail.lower():
+        return error
+    message = f"Prefect has no flow run {flow_run_id}: it was deleted, or belongs to another server or workspace."
+    return FlowRunNotFound(message, detail=error.detail)

@@ -1,0 +1,74 @@
+"""What a connection says about how to reach a Prefect API."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach one Prefect API. Whatever may be a secret is left out of its repr.
+
+    :param api_url: the normalised API URL, without a trailing slash.
+    :param ui_url: where its UI is, without a trailing slash.
+    :param api_key: for ``Authorization: Bearer``.
+    :param user: with ``password``, for ``Authorization: Basic`` (a self-hosted server's auth string).
+    :param headers: sent with every request, and after ours, so that they win.
+    :param verify: whether the server's certificate is checked.
+    :param ca_file: certificates of the authorities to trust instead of the usual ones.
+    :param client_certificate: a PEM file to show to the server, with its key unless ``client_key`` is given.
+    :param proxy: URL of an HTTP proxy; without it the environment's (``HTTPS_PROXY``, ``NO_PROXY``…) counts.
+    :param timeout: seconds to connect, and seconds between two pieces of an answer.
+    :param result_roots: folders or object storage URLs under which persisted results may be read.
+    """
+
+    api_url: str
+    ui_url: str
+    api_key: str | None = field(default=None, repr=False)
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    verify: bool = True
+    ca_file: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    timeout: float = 30.0
+    result_roots: tuple[str, ...] = ()
+
+    @property
+    def authentication(self) -> str:
+        """How requests are authenticated, in words."""
+        if self.user is not None:
+            return "user and password"
+        if self.api_key is not None:
+            return "API key"
+        if any(name.lower() == "authorization" for name in self.headers):
+            return "Authorization header"
+        return "no credentials"
+
+    @property
+    def is_cloud(self) -> bool:
+        return self.api_url.startswith("https://api.prefect.cloud/")
+
+    def request_headers(self) -> dict[str, str]:
+        """The headers of every request, credentials among them."""
+        headers = {"Accept": "application/json"}
+        if self.user is not None:
+            pair = f"{self.user}:{self.password or ''}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        elif self.api_key is not None:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        given = {name.lower() for name in self.headers}
+        return {name: value for name, value in headers.items() if name.lower() not in given} | dict(self.headers)
+
+    def secrets(self) -> list[Any]:
+        """Everything that must not be shown, for a log's masker."""
+        headers = self.request_headers()
+        derived = headers.get("Authorization", "").partition(" ")[2]
+        return [
+            secret for secret in (self.api_key, self.password, derived, self.proxy, *self.headers.values()) if secret
+        ]
