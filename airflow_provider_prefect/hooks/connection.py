@@ -1,0 +1,118 @@
+"""An Airflow connection of type ``prefect`` as settings for the client. Pure.
+
+A connection comes from the UI's form, which posts every field and ``null`` for an empty one, from JSON, or from a
+URI, where everything is text and the API URL is spread over host, port and schema.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from airflow_provider_prefect.client.address import api_url, ui_url
+from airflow_provider_prefect.client.errors import ConfigurationError
+from airflow_provider_prefect.client.settings import Settings
+from airflow_provider_prefect.provider_info import CONN_FIELDS
+
+
+class ConnectionFields(Protocol):
+    """The plain fields of an Airflow connection."""
+
+    host: str | None
+    port: int | None
+    schema: str | None
+    login: str | None
+    password: str | None
+
+
+def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Settings:
+    """The settings that ``connection`` and its parsed ``extra`` give.
+
+    :raises ConfigurationError: a field is wrong; the message names it, and never shows a secret.
+    """
+    unknown = sorted(set(extra) - set(CONN_FIELDS))
+    if unknown:
+        raise ConfigurationError(
+            f"The connection's extra has unknown fields: {', '.join(unknown)}. Known are {', '.join(CONN_FIELDS)}."
+        )
+    given = {name: value for name, value in extra.items() if value not in (None, "")}
+    api = api_url(_address(connection))
+    login, password = connection.login or None, connection.password or None
+    if login and not password:
+        raise ConfigurationError(
+            "The connection has a login but no password. An API key goes into the password, without a login."
+        )
+    return Settings(
+        api_url=api,
+        ui_url=ui_url(api, given.get("ui_url")),
+        api_key=None if login else password,
+        user=login,
+        password=password if login else None,
+        headers=_headers(given.get("secret_headers", {})),
+        verify=_boolean("verify", given.get("verify", True)),
+        ca_file=given.get("ca_file"),
+        client_certificate=given.get("client_certificate"),
+        client_key=given.get("client_key"),
+        proxy=given.get("proxy"),
+        timeout=_seconds("timeout", given.get("timeout", 30)),
+        result_roots=_roots(given.get("result_roots", ())),
+    )
+
+
+def _address(connection: ConnectionFields) -> str:
+    """The API URL as one text; a URI gives ``host``, ``port`` and, as ``schema``, the path or the scheme."""
+    host = (connection.host or "").strip()
+    if not host:
+        return ""
+    schema = (connection.schema or "").strip("/")
+    if "://" not in host:
+        # What is reached over the internet is not asked without TLS only because nobody typed https.
+        secure = schema == "https" or host.endswith(".prefect.cloud") or connection.port == 443
+        host = f"{'https' if secure else 'http'}://{host}"
+    scheme, _, rest = host.partition("://")
+    netloc, slash, path = rest.partition("/")
+    if connection.port and not re.search(r":\d+$", netloc):
+        netloc = f"{netloc}:{connection.port}"
+    if schema and schema not in ("http", "https"):
+        path, slash = f"{path.rstrip('/')}/{schema}".lstrip("/"), "/"
+    return f"{scheme}://{netloc}{slash}{path}"
+
+
+def _headers(value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
+        raise ConfigurationError(
+            'The connection\'s extra field secret_headers is not a JSON object of texts: {"Name": "value"}.'
+        )
+    return dict(value)
+
+
+def _boolean(name: str, value: Any) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    found = known.get(str(value).strip().lower())
+    if found is None:
+        raise ConfigurationError(f"The connection's extra field {name} is {value!r}; it is true or false.")
+    return found
+
+
+def _seconds(name: str, value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigurationError(
+            f"The connection's extra field {name} is {value!r}; it is a number of seconds above 0."
+        )
+    return seconds
+
+
+def _roots(value: Any) -> tuple[str, ...]:
+    roots = re.split(r"[,\n]", value) if isinstance(value, str) else list(value)
+    return tuple(root.strip() for root in roots if root.strip())

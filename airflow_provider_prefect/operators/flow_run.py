@@ -1,0 +1,253 @@
+"""Operators that act on flow runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_prefect import arguments, waits
+from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunTimeout, PrefectError
+from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.waiting import unsuccessful
+from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook
+from airflow_provider_prefect.links import PrefectFlowRunLink
+from airflow_provider_prefect.outcome import failing_for_good, read_event
+from airflow_provider_prefect.recovery import TryOfTask
+from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger, log_state
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class PrefectStartFlowRunOperator(BaseOperator):
+    """Start a flow run of a Prefect deployment, wait until it has ended, and hand on what it returned.
+
+    The flow run is created with an idempotency key, so that a request whose answer was lost can be sent again
+    without a second run. A flow run that ends FAILED, CRASHED or CANCELLED fails the task.
+
+    XComs, the same whether the task defers or not: as soon as the flow run exists ``flow_run_id``, ``flow_run_url``
+    and ``flow_run_name``; at its end ``state`` (its type), and ``result`` if it is fetched. The return value is the
+    flow run's id.
+
+    :param deployment: ``flow/deployment``, or the id (UUID) of a deployment. (templated)
+    :param flow_name: instead of it, a flow that has exactly one deployment. (templated)
+    :param parameters: the flow's parameters, as a mapping or as its JSON text, laid over the deployment's own;
+        dates and times, decimals and UUIDs in it are sent as text. (templated)
+    :param run_name: the flow run's name; ``<dag>.<task> <Dag run>`` by default. (templated)
+    :param tags: added to the deployment's own. (templated)
+    :param job_variables: laid over the deployment's own, as a mapping or as its JSON text. (templated)
+    :param work_queue_name: the work queue to put the flow run into. Prefect creates one that it does not
+        have. (templated)
+    :param scheduled_start_time: when to start the flow run: a datetime or ISO 8601 text (UTC without a zone), or how
+        long from now (a timedelta, or text such as ``PT5M``); at once by default. (templated)
+    :param idempotency_key: if Prefect has a run of this flow with this key, that run is used and none is created.
+        By default a key of this very try of the task instance. (templated)
+    :param enforce_parameter_schema: overrides whether the deployment checks parameters against its schema.
+    :param wait_for_completion: wait for the flow run's end; without, the task ends when the flow run exists.
+    :param deferrable: wait in the triggerer, without a worker slot. By default what ``[operators]
+        default_deferrable`` says.
+    :param poll_interval: seconds between two looks at the flow run, at least 3.
+    :param timeout: seconds (or a timedelta) within which the flow run has to end. None by default; the task's
+        ``execution_timeout`` counts too, deferred or not.
+    :param start_timeout: seconds (or a timedelta) within which it has to leave SCHEDULED and PENDING, from its
+        scheduled start on. None by default.
+    :param cancel_on_timeout: ask the flow run to stop when the wait runs out of time.
+    :param max_unreachable: seconds for which the wait puts up with an API that does not answer usefully.
+    :param fetch_result: hand on what the flow left: ``True`` for what it returned, which the flow has to persist as
+        JSON, or the key of an artifact of the run (its rows, if it is a table). (templated)
+    :param max_result_size: bytes of JSON that the result may have.
+    :param prefect_conn_id: the connection, of type ``prefect``. (templated)
+    :raises AirflowFailException: an argument or the connection is wrong; no retry is made.
+    :raises FlowRunUnsuccessful: the flow run ended FAILED, CRASHED or CANCELLED.
+    :raises FlowRunTimeout: the wait ran out of time.
+    """
+
+    template_fields: Sequence[str] = (
+        "deployment",
+        "flow_name",
+        "parameters",
+        "run_name",
+        "tags",
+        "job_variables",
+        "work_queue_name",
+        "scheduled_start_time",
+        "idempotency_key",
+        "fetch_result",
+        "prefect_conn_id",
+    )
+    template_fields_renderers = {"parameters": "json", "job_variables": "json"}  # noqa: RUF012
+    operator_extra_links = (PrefectFlowRunLink(),)
+    ui_color = "#e3e9ff"
+
+    def __init__(
+        self,
+        *,
+        deployment: str | None = None,
+        flow_name: str | None = None,
+        parameters: Mapping[str, Any] | str | None = None,
+        run_name: str | None = None,
+        tags: Sequence[str] | None = None,
+        job_variables: Mapping[str, Any] | str | None = None,
+        work_queue_name: str | None = None,
+        scheduled_start_time: datetime | timedelta | str | None = None,
+        idempotency_key: str | None = None,
+        enforce_parameter_schema: bool | None = None,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = 10,
+        timeout: float | timedelta | None = None,
+        start_timeout: float | timedelta | None = None,
+        cancel_on_timeout: bool = True,
+        max_unreachable: float = MAX_UNREACHABLE,
+        fetch_result: bool | str = False,
+        max_result_size: int = MAX_RESULT_SIZE,
+        prefect_conn_id: str = PrefectHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if (deployment is None) == (flow_name is None):
+            both = "both are" if deployment is not None else "none is"
+            raise ConfigurationError(
+                f"Give either deployment='flow/deployment' (or its id) or flow_name; {both} given."
+            )
+        if fetch_result and not wait_for_completion:
+            raise ConfigurationError(
+                "fetch_result needs wait_for_completion=True: a result is there when the flow run ends."
+            )
+        self.deployment = deployment
+        self.flow_name = flow_name
+        self.parameters = parameters
+        self.run_name = run_name
+        self.tags = tags
+        self.job_variables = job_variables
+        self.work_queue_name = work_queue_name
+        self.scheduled_start_time = scheduled_start_time
+        self.idempotency_key = idempotency_key
+        self.enforce_parameter_schema = enforce_parameter_schema
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = (
+            waits.checked_poll_interval("poll_interval", poll_interval) if wait_for_completion else poll_interval
+        )
+        self.timeout = waits.checked_seconds("timeout", timeout)
+        self.start_timeout = waits.checked_seconds("start_timeout", start_timeout)
+        self.cancel_on_timeout = cancel_on_timeout
+        self.max_unreachable = max_unreachable
+        self.fetch_result = fetch_result
+        self.max_result_size = max_result_size
+        self.prefect_conn_id = prefect_conn_id
+
+    def execute(self, context: Context) -> str:
+        """Start the flow run, and wait for it as asked."""
+        with failing_for_good():
+            hook = PrefectHook(self.prefect_conn_id)
+            start = arguments.start_time("scheduled_start_time", self.scheduled_start_time)
+            run = self._start(hook, context, start)
+        if not self.wait_for_completion:
+            return run.id
+        deadlines = waits.deadlines_from_now(
+            self.timeout, self.start_timeout, self.execution_timeout, start.timestamp() if start else None
+        )
+        if self.deferrable and not run.is_final:
+            self.defer(
+                trigger=PrefectFlowRunTrigger(
+                    flow_run_id=run.id,
+                    prefect_conn_id=self.prefect_conn_id,
+                    poll_interval=self.poll_interval,
+                    deadline=waits.as_kwarg(deadlines.finished),
+                    start_deadline=waits.as_kwarg(deadlines.started),
+                    max_unreachable=self.max_unreachable,
+                    not_before=waits.hold_back(),
+                ),
+                method_name="execute_complete",
+            )
+        try:
+            run = hook.wait_for_flow_run(
+                run.id,
+                poll_interval=self.poll_interval,
+                deadlines=deadlines,
+                max_unreachable=self.max_unreachable,
+                on_change=lambda run: log_state(self.log, run),
+            )
+        except FlowRunTimeout as error:
+            raise self._out_of_time(hook, error) from None
+        return self._finish(hook, context, run, hook.flow_run_url(run))
+
+    def execute_complete(self, context: Context, event: Any) -> str:
+        """Take the task to its end when the trigger has seen that of the flow run."""
+        hook = PrefectHook(self.prefect_conn_id)
+        try:
+            with failing_for_good():
+                run, url = read_event(event)
+        except FlowRunTimeout as error:
+            raise self._out_of_time(hook, error) from None
+        log_state(self.log, run)
+        return self._finish(hook, context, run, url)
+
+    def _start(self, hook: PrefectHook, context: Context, start: datetime | None) -> FlowRun:
+        this_try = try_of_task(context)
+        created = hook.start_flow_run(
+            self.deployment,
+            flow_name=self.flow_name,
+            parameters=arguments.json_object("parameters", self.parameters),
+            run_name=self.run_name or this_try.run_name,
+            tags=arguments.texts("tags", self.tags),
+            labels=this_try.labels,
+            context={"airflow": this_try.context},
+            job_variables=arguments.json_object("job_variables", self.job_variables),
+            work_queue_name=self.work_queue_name,
+            scheduled_start_time=start,
+            idempotency_key=self.idempotency_key or this_try.idempotency_key,
+            enforce_parameter_schema=self.enforce_parameter_schema,
+        )
+        run, url = created.run, hook.flow_run_url(created.run)
+        self.log.info("%s flow run %r: %s", "Created" if created.is_new else "Found again", run.name, url)
+        for key, value in (("flow_run_id", run.id), ("flow_run_url", url), ("flow_run_name", run.name)):
+            context["ti"].xcom_push(key=key, value=value)
+        return run
+
+    def _finish(self, hook: PrefectHook, context: Context, run: FlowRun, url: str) -> str:
+        context["ti"].xcom_push(key="state", value=run.state.type)
+        error = unsuccessful(run, url)
+        if error is not None:
+            raise error
+        if self.fetch_result:
+            with failing_for_good():
+                result = self._result(hook, run)
+            context["ti"].xcom_push(key="result", value=result)
+        return run.id
+
+    def _result(self, hook: PrefectHook, run: FlowRun) -> Any:
+        key = self.fetch_result if isinstance(self.fetch_result, str) else None
+        # An event tells the state, but not where its data is.
+        whole = run if key else hook.read_flow_run(run.id)
+        return hook.read_result(whole, artifact_key=key, max_size=self.max_result_size)
+
+    def _out_of_time(self, hook: PrefectHook, error: FlowRunTimeout) -> FlowRunTimeout:
+        """Stop the flow run if so asked; ``error``, with what has become of the run."""
+        if not self.cancel_on_timeout:
+            return type(error)(f"{error} It goes on (cancel_on_timeout=False).", error.flow_run_id)
+        try:
+            state = hook.cancel_flow_run(error.flow_run_id)
+        except PrefectError as trouble:
+            return type(error)(f"{error} It could not be asked to stop: {trouble}", error.flow_run_id)
+        return type(error)(f"{error} It was asked to stop, and is in state {state}.", error.flow_run_id)
+
+
+def try_of_task(context: Context) -> TryOfTask:
+    """Which try of which task instance runs now, from Airflow's context."""
+    ti, dag_run = context["ti"], context["dag_run"]
+    started = getattr(dag_run, "start_date", None)
+    return TryOfTask(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        dag_run_start=started.isoformat() if started else "",
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        try_number=ti.try_number,
+        max_tries=ti.max_tries,
+        url=getattr(ti, "log_url", None) or "",
+    )
