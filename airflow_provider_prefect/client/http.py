@@ -1,34 +1,26 @@
 """The two drivers that perform calls: ``requests`` for workers, ``aiohttp`` for the triggerer.
 
-The only file that opens a socket for HTTP, and the only one where errors of those libraries are seen: they are
-translated here, without their cause, since what they hold (a request with its headers) must not reach a log.
-Both behave alike: nothing ambient but the proxy and CA variables of the environment, no ``.netrc`` (it would
-override the Authorization header), no redirects (they would take the credentials along).
+The only file that opens a socket for HTTP. Both drivers behave alike, in what :mod:`.transport` decides and in that
+they follow no redirect, which would take the credentials along.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import ssl
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import aiohttp
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from yarl import URL
 
+from airflow_provider_prefect.client import transport
 from airflow_provider_prefect.client.call import Effect, FetchCsrfToken, Renew, Request, Response, Sleep
-from airflow_provider_prefect.client.errors import ConfigurationError, Unreachable
 from airflow_provider_prefect.client.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -75,12 +67,12 @@ class SyncHttp:
         self._session.trust_env = False
         # One connection, no retries of urllib3's: what is retried, and when, is decided in retry.py.
         self._session.mount("http", HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0))
-        self._session.headers.update(_headers(settings))
-        self._session.verify = _authorities(settings) if settings.verify else False
+        self._session.headers.update(transport.headers(settings))
+        self._session.verify = transport.authorities(settings) if settings.verify else False
         if settings.client_certificate:
             key = settings.client_key
             self._session.cert = (settings.client_certificate, key) if key else settings.client_certificate
-        proxy = _proxy(settings)
+        proxy = transport.proxy(settings)
         self._session.proxies = {"all": proxy} if proxy else {}
 
     def __enter__(self) -> SyncHttp:
@@ -123,7 +115,7 @@ class SyncHttp:
                 allow_redirects=False,
             )
         except (requests.RequestException, OSError) as error:
-            raise _unreachable(error, self.settings) from None
+            raise transport.unreachable(error, self.settings) from None
         text = response.content.decode("utf-8", "replace")
         return Response(response.status_code, text, {k.lower(): v for k, v in response.headers.items()})
 
@@ -141,10 +133,10 @@ class AsyncHttp:
         async with self._opening:
             if self._session is None:
                 # Reading the authorities' certificates takes 25 to 40 ms, in which nothing else would run.
-                context = await asyncio.to_thread(_tls, self.settings)
+                context = await asyncio.to_thread(transport.tls, self.settings)
                 self._session = aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=context),
-                    headers=_headers(self.settings),
+                    headers=transport.headers(self.settings),
                     timeout=aiohttp.ClientTimeout(
                         total=None, sock_connect=self.settings.timeout, sock_read=self.settings.timeout
                     ),
@@ -169,7 +161,7 @@ class AsyncHttp:
 
     async def _send(self, request: Request) -> Response:
         session = await self._opened()
-        proxy, proxy_auth = _split_proxy(_proxy(self.settings))
+        proxy, proxy_auth = transport.split_proxy(transport.proxy(self.settings))
         try:
             async with session.request(
                 request.method,
@@ -183,7 +175,7 @@ class AsyncHttp:
                 text = (await response.read()).decode("utf-8", "replace")
                 return Response(response.status, text, {k.lower(): v for k, v in response.headers.items()})
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _unreachable(error, self.settings) from None
+            raise transport.unreachable(error, self.settings) from None
 
 
 class _Shared:
@@ -243,91 +235,3 @@ class RenewableHttp:
             await self._stack.aclose()
             self._http = await self._stack.enter_async_context(shared(settings))
         return None
-
-
-def _headers(settings: Settings) -> dict[str, str]:
-    try:
-        ours = version("airflow-provider-prefect")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        ours = "unknown"
-    return {"User-Agent": f"airflow-provider-prefect/{ours}", **settings.request_headers()}
-
-
-def _authorities(settings: Settings) -> str:
-    """The file or folder of the certificate authorities to trust."""
-    for where, path in (
-        ("The connection's CA file", settings.ca_file),
-        ("REQUESTS_CA_BUNDLE", os.environ.get("REQUESTS_CA_BUNDLE")),
-        ("CURL_CA_BUNDLE", os.environ.get("CURL_CA_BUNDLE")),
-    ):
-        if path:
-            if not Path(path).exists():
-                raise ConfigurationError(f"{where} names {path!r}, which does not exist on this machine.")
-            return path
-    return str(DEFAULT_CA_BUNDLE_PATH)
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | bool:
-    if not settings.api_url.startswith("https:"):
-        return True
-    authorities = _authorities(settings)
-    folder = Path(authorities).is_dir()
-    context = ssl.create_default_context(capath=authorities if folder else None, cafile=None if folder else authorities)
-    if not settings.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if settings.client_certificate:
-        try:
-            context.load_cert_chain(settings.client_certificate, settings.client_key)
-        except OSError as error:
-            raise ConfigurationError(f"The connection's client certificate cannot be read: {_reason(error)}.") from None
-    return context
-
-
-def _proxy(settings: Settings) -> str | None:
-    if settings.proxy:
-        return settings.proxy
-    return select_proxy(settings.api_url, get_environ_proxies(settings.api_url, no_proxy=None))
-
-
-def _split_proxy(proxy: str | None) -> tuple[URL | None, aiohttp.BasicAuth | None]:
-    """A proxy's URL without its user, who aiohttp wants apart."""
-    if proxy is None:
-        return None, None
-    url = URL(proxy)
-    auth = aiohttp.BasicAuth(url.user, url.password or "") if url.user else None
-    return url.with_user(None), auth
-
-
-def _unreachable(error: BaseException, settings: Settings) -> Unreachable:
-    return Unreachable(f"{settings.api_url} cannot be reached: {_reason(error)}")
-
-
-def _reason(error: BaseException) -> str:
-    """Why, from the chain of errors below a library's own, in the operating system's or OpenSSL's words."""
-    chain = list(_causes(error))
-    for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({cause.verify_message or cause.reason})"
-    for cause in chain:
-        if isinstance(cause, (TimeoutError, requests.Timeout)):
-            return "no answer in time"
-    for cause in reversed(chain):
-        if (
-            isinstance(cause, OSError)
-            and cause.strerror
-            and not isinstance(cause, (aiohttp.ClientError, requests.RequestException))
-        ):
-            return cause.strerror
-    return f"{type(chain[-1]).__name__}"
-
-
-def _causes(error: Any) -> Iterator[BaseException]:
-    seen: list[Any] = []
-    queue = [error]
-    while queue:
-        cause = queue.pop(0)
-        if isinstance(cause, BaseException) and cause not in seen:
-            seen.append(cause)
-            yield cause
-            queue += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]

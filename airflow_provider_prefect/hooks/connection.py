@@ -20,6 +20,7 @@ from airflow_provider_prefect.provider_info import CONN_FIELDS
 class ConnectionFields(Protocol):
     """The plain fields of an Airflow connection."""
 
+    conn_type: str | None
     host: str | None
     port: int | None
     schema: str | None
@@ -32,6 +33,10 @@ def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Set
 
     :raises ConfigurationError: a field is wrong; the message names it, and never shows a secret.
     """
+    if connection.conn_type != "prefect":
+        raise ConfigurationError(
+            f"The connection is of type {connection.conn_type!r}; it is one of type 'prefect' that is needed."
+        )
     unknown = sorted(set(extra) - set(CONN_FIELDS))
     if unknown:
         raise ConfigurationError(
