@@ -1,0 +1,94 @@
+# Everything here needs a Python 3.11 or 3.12 and nothing else; all of it stays inside this folder.
+
+# The first Python that has what is needed: it is really run, since a name may be there and not work.
+CHECK = import sys, venv, ensurepip, sqlite3; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+ifndef PYTHON
+PYTHON := $(shell for name in python3.12 python3.11 python3; do \
+	"$$name" -c '$(CHECK)' >/dev/null 2>&1 && command -v "$$name" && break; done)
+endif
+
+NEWEST := airflow-3.3.2
+PREFECT := prefect-3.8.8
+BIN := .envs/$(NEWEST)/bin
+TESTS := tests/unit tests/integration
+
+# Bytecode makes a second start of the servers twice as fast.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: python
+python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 with venv and sqlite3 was found" \
+		"(on Debian and Ubuntu: apt install python3-venv). Name one with: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+
+.PHONY: demo
+demo: python ## Run the example Dag on a real Airflow and a real Prefect
+	@"$(PYTHON)" tools/environments.py $(NEWEST) $(PREFECT)
+	@"$(PYTHON)" -m tools.demo
+
+.PHONY: up
+up: python ## Keep both running, with their UIs, until Ctrl-C
+	@"$(PYTHON)" tools/environments.py $(NEWEST) $(PREFECT)
+	@"$(PYTHON)" -m tools.up
+
+.PHONY: test
+test: lint types test-airflow-3.3.2 test-airflow-2.11.2 ## Lint, types, and the tests on the newest and the oldest Airflow
+
+.PHONY: test-all
+test-all: lint types test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2 ## The same on all four
+
+# The tests on one Airflow, for example: make test-airflow-3.1.8 TESTS=tests/unit
+.PHONY: test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2
+test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2: test-%: python
+	@"$(PYTHON)" tools/environments.py $* $(PREFECT)
+	@echo "== Tests on $*"
+	@"$(PYTHON)" -m tools.testing $* $(PREFECT) $(TESTS)
+
+.PHONY: lint
+lint: python ## Check the style
+	@"$(PYTHON)" tools/environments.py $(NEWEST)
+	$(BIN)/ruff check .
+
+.PHONY: format
+format: python ## Lay out the code
+	@"$(PYTHON)" tools/environments.py $(NEWEST)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: python ## Check the types
+	@"$(PYTHON)" tools/environments.py $(NEWEST)
+	$(BIN)/mypy
+
+.PHONY: package
+package: python ## Build the sdist and the wheel and check them
+	@"$(PYTHON)" tools/environments.py $(NEWEST)
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+
+# A lock file holds what was published until a day soon after its Airflow; common-compat is the exception, because
+# its newest version is what the older Airflows are supported through.
+COMPAT := apache-airflow-providers-common-compat=2026-11-22
+LOCK = .envs/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --python "$(PYTHON)" \
+	--no-annotate --no-emit-index-url --exclude-newer-package $(COMPAT) --exclude-newer
+lock: export UV_CUSTOM_COMPILE_COMMAND = make lock
+lock: export UV_CACHE_DIR = $(CURDIR)/.envs/cache
+lock: export UV_PYTHON_DOWNLOADS = never
+
+.PHONY: lock
+lock: python ## Resolve the lock files of all environments anew
+	@"$(PYTHON)" tools/environments.py
+	$(LOCK) 2026-11-22 requirements/airflow-3.3.2.in -o requirements/airflow-3.3.2.txt
+	$(LOCK) 2026-07-01 requirements/airflow-3.2.2.in -o requirements/airflow-3.2.2.txt
+	$(LOCK) 2026-03-25 requirements/airflow-3.1.8.in -o requirements/airflow-3.1.8.txt
+	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt
+	$(LOCK) 2026-11-22 requirements/prefect-3.8.8.in -o requirements/prefect-3.8.8.txt
+
+.PHONY: clean
+clean: ## Remove the environments, the state of the demo and everything built
+	rm -rf .envs .demo .up build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,61 @@
+"""Run pytest in one Airflow environment: ``python -m tools.testing airflow-3.3.2 prefect-3.8.8 tests …``.
+
+Airflow gets a home of its own for each environment, new for each run, with its database already made.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tools.processes import clean_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ROOT / ".envs"
+
+
+def variables(environment: Path, prefect: Path, home: Path) -> dict[str, str]:
+    """What the tests find in their environment."""
+    return {
+        **clean_environment(environment, home),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "PREFECT_ENVIRONMENT": str(prefect),
+    }
+
+
+def hold(lock: Path) -> None:
+    """Wait until no other run uses this home, then keep it until pytest, which this process becomes, has ended."""
+    lock.parent.mkdir(exist_ok=True)
+    handle = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o644)
+    os.set_inheritable(handle, True)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def main(airflow: str, prefect: str, arguments: Sequence[str]) -> NoReturn:
+    """Make the database, then become pytest, so that its closing line is the last one."""
+    environment = ENVIRONMENTS / airflow
+    home = ENVIRONMENTS / "home" / airflow
+    hold(ENVIRONMENTS / "home" / f"{airflow}.in-use")
+    shutil.rmtree(home, ignore_errors=True)
+    env = variables(environment, ENVIRONMENTS / prefect, home)
+    python = str(environment / "bin" / "python")
+    migrate = subprocess.run(
+        [python, "-m", "airflow", "db", "migrate"], env=env, capture_output=True, text=True, check=False
+    )
+    if migrate.returncode:
+        sys.exit(f"Airflow's database cannot be made:\n{migrate.stdout}{migrate.stderr}")
+    os.chdir(ROOT)
+    os.execve(python, [python, "-m", "pytest", *arguments], env)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])
