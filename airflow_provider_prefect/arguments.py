@@ -52,10 +52,10 @@ def _as_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def start_time(name: str, value: datetime | timedelta | str | None) -> datetime | None:
+def start_time(name: str, value: date | timedelta | str | None) -> datetime | None:
     """A time given as a datetime, as ISO 8601 text, or as how long from now (a timedelta, or text such as ``PT5M``).
 
-    A time without a zone is taken as UTC.
+    A time without a zone is taken as UTC, a date without a time (``{{ ds }}``) as its midnight.
     """
     if value is None or value == "":
         return None
@@ -66,10 +66,12 @@ def start_time(name: str, value: datetime | timedelta | str | None) -> datetime 
             raise ConfigurationError(
                 f"{name}={value!r} is neither an ISO 8601 time nor a duration such as PT5M."
             ) from None
-    if isinstance(value, timedelta):
+    if isinstance(value, timedelta) and not isinstance(value, pendulum.Interval):
         return datetime.now(UTC) + value
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
     raise ConfigurationError(f"{name}={value!r} is neither a datetime, nor a timedelta, nor the ISO 8601 text of one.")
 
 

@@ -13,6 +13,7 @@ from airflow_provider_prefect.client.errors import (
     AuthenticationError,
     ConfigurationError,
     DeploymentNotFound,
+    FlowRunCancelled,
     FlowRunNotFound,
     InvalidRequest,
     NotFound,
@@ -95,6 +96,10 @@ def _raised(flow_run_id: str, error: Any) -> PrefectError:
         return FlowRunNotFound(message)
     plain = {kind.__name__: kind for kind in (ConfigurationError, Unreachable)}
     return plain.get(str(kind), PrefectError)(message)
+
+
+class FlowRunCancelledForGood(FlowRunCancelled, AirflowFailException):
+    """The flow run was cancelled in Prefect. Somebody wanted it to stop, so Airflow does not start another."""
 
 
 @contextmanager

@@ -85,7 +85,12 @@ def provider_info() -> dict[str, Any]:
             {"integration-name": "Prefect", "external-doc-url": "https://docs.prefect.io/", "tags": ["service"]}
         ],
         "hooks": [{"integration-name": "Prefect", "python-modules": [f"{_PACKAGE}.hooks.prefect"]}],
-        "operators": [{"integration-name": "Prefect", "python-modules": [f"{_PACKAGE}.operators.flow_run"]}],
+        "operators": [
+            {
+                "integration-name": "Prefect",
+                "python-modules": [f"{_PACKAGE}.operators.flow_run", f"{_PACKAGE}.operators.result"],
+            }
+        ],
         "sensors": [{"integration-name": "Prefect", "python-modules": [f"{_PACKAGE}.sensors.flow_run"]}],
         "triggers": [{"integration-name": "Prefect", "python-modules": [f"{_PACKAGE}.triggers.flow_run"]}],
         "connection-types": [

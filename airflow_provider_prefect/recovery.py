@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,3 +58,19 @@ class TryOfTask:
         """The same for the labels of Prefect 3, without what is no use for finding a run."""
         found_by = ("dag_id", "run_id", "task_id", "map_index", "try_number")
         return {f"airflow.{name}": str(self.context[name]) for name in found_by}
+
+
+def try_of_task(context: Mapping[str, Any]) -> TryOfTask:
+    """Which try of which task instance runs now, from Airflow's context."""
+    ti, dag_run = context["ti"], context["dag_run"]
+    started = getattr(dag_run, "start_date", None)
+    return TryOfTask(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        dag_run_start=started.isoformat() if started else "",
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        try_number=ti.try_number,
+        max_tries=ti.max_tries,
+        url=getattr(ti, "log_url", None) or "",
+    )

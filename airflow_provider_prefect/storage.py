@@ -21,7 +21,6 @@ def read_file(path: str, roots: Sequence[str], most: int) -> bytes:
     for root in roots:
         below = _relative(path, root)
         if below is not None:
-            file = ObjectStoragePath(_as_url(root)) / below
             break
     else:
         allowed = ", ".join(map(repr, roots)) or "none"
@@ -30,6 +29,7 @@ def read_file(path: str, roots: Sequence[str], most: int) -> bytes:
             "folder there if this machine may read it, or let the flow leave an artifact."
         )
     try:
+        file = ObjectStoragePath(_as_url(root)) / below
         with file.open("rb") as opened:  # type: ignore[no-untyped-call]
             content: bytes = opened.read(most + 1)
     except FileNotFoundError:
@@ -38,6 +38,8 @@ def read_file(path: str, roots: Sequence[str], most: int) -> bytes:
         raise ResultError(
             f"The result's file {path!r} cannot be read: {error.strerror or type(error).__name__}."
         ) from None
+    except (ImportError, ValueError) as error:  # no filesystem for this kind of URL, or a name it does not take
+        raise ResultError(f"The result's file {path!r} cannot be read: {error}.") from None
     if len(content) > most:
         raise ResultError(f"The result's file {path!r} has more than {most:,} bytes.")
     return content

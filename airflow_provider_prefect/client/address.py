@@ -87,8 +87,9 @@ def flow_run_url(ui: str, run: FlowRun) -> str:
 def _api_path(path: str) -> str:
     """The API's path for the path of an address: a page's own part is cut off, ``/api`` is added where missing."""
     segments = [segment for segment in path.split("/") if segment]
-    page = next((n for n, segment in enumerate(segments) if segment in _UI_PAGES), None)
-    segments = segments[:page]
+    if segments[-1:] != ["api"]:
+        page = next((n for n, segment in enumerate(segments) if segment in _UI_PAGES), None)
+        segments = segments[:page]
     # Someone who serves the API below another name (PREFECT_SERVER_API_BASE_PATH) has it in the path already.
     if not any("api" in unquote(segment).lower() for segment in segments):
         segments.append("api")
@@ -102,4 +103,4 @@ def _netloc(host: str, port: int | None) -> str:
 
 def _shown(address: str) -> str:
     """``address`` without what may be a secret in it."""
-    return re.sub(r"//[^/@]*@", "//***@", address)
+    return re.sub(r"^(\w+://)?.*@", r"\1***@", address)

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from http.cookiejar import DefaultCookiePolicy
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -66,8 +67,14 @@ class SyncHttp:
         self._session = requests.Session()
         self._session.trust_env = False
         # One connection, no retries of urllib3's: what is retried, and when, is decided in retry.py.
-        self._session.mount("http", HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0))
-        self._session.headers.update(transport.headers(settings))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0))
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # As UTF-8, like aiohttp. Text would be sent as Latin-1, and the error about a key with another character in it
+        # would hold the key.
+        self._session.headers.update({name: value.encode() for name, value in transport.headers(settings).items()})
+        if settings.ca_file or settings.client_certificate:
+            transport.tls(settings)  # says what is wrong with such a file; to requests it is a lost connection
         self._session.verify = transport.authorities(settings) if settings.verify else False
         if settings.client_certificate:
             key = settings.client_key
@@ -109,8 +116,8 @@ class SyncHttp:
             response = self._session.request(
                 request.method,
                 self.settings.api_url + request.path,
-                json=request.body,
-                headers=self._csrf.headers(request),
+                data=transport.body(request),
+                headers=transport.content_type(request) | self._csrf.headers(request),
                 timeout=(self.settings.timeout, self.settings.timeout),
                 allow_redirects=False,
             )
@@ -166,8 +173,8 @@ class AsyncHttp:
             async with session.request(
                 request.method,
                 URL(self.settings.api_url + request.path, encoded=True),
-                json=request.body,
-                headers=self._csrf.headers(request),
+                data=transport.body(request),
+                headers=transport.content_type(request) | self._csrf.headers(request),
                 proxy=proxy,
                 proxy_auth=proxy_auth,
                 allow_redirects=False,

@@ -10,6 +10,9 @@ from typing import Any
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 """The state types in which a flow run has ended. Names explain; only the type decides."""
 
+LIVE = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED")
+"""The state types of a flow run that neither has ended nor is being cancelled."""
+
 NOT_STARTED = ("SCHEDULED", "PENDING")
 """The state types of a flow run whose code has not begun to run."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from airflow_provider_prefect.client.errors import (
     InvalidRequest,
     NotFound,
 )
-from airflow_provider_prefect.client.model import Artifact, Deployment, FlowRun, LogRecord, State, TaskRun
+from airflow_provider_prefect.client.model import LIVE, Deployment, FlowRun, State
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,43 @@ def filter_flow_runs(
     criteria: Mapping[str, Any], *, sort: str = "ID_DESC", most: int | None = None
 ) -> Call[list[FlowRun]]:
     """The flow runs that meet ``criteria`` (the body of ``/flow_runs/filter``), page by page, ``most`` at the most."""
-    records = yield from _pages("/flow_runs/filter", {**criteria, "sort": sort}, most)
+    records = yield from pages("/flow_runs/filter", {**criteria, "sort": sort}, most)
     return [FlowRun.from_json(record) for record in records]
+
+
+def find_live_flow_runs(deployment_id: str, tags: Sequence[str]) -> Call[list[FlowRun]]:
+    """The runs of a deployment that have all of ``tags``, and neither have ended nor are being cancelled.
+
+    Runs that Prefect's own schedule has made and not started are left out: their key stays taken, so a cancelled one
+    would be missing when its time comes.
+    """
+    flow_runs: dict[str, Any] = {"deployment_id": {"any_": [deployment_id]}, "state": {"type": {"any_": list(LIVE)}}}
+    if tags:
+        flow_runs["tags"] = {"all_": list(tags)}
+    runs = yield from filter_flow_runs({"flow_runs": flow_runs})
+    return [run for run in runs if not (run.auto_scheduled and run.state.type == "SCHEDULED")]
+
+
+def reasons_not_started(run: FlowRun) -> Call[list[str]]:
+    """What Prefect shows that may keep a scheduled flow run from starting."""
+    reasons = []
+    if run.state.name not in ("Scheduled", "Late", "Pending"):
+        reasons.append(f"its state is {run.state}")
+    if run.deployment_id:
+        deployment = yield from find_deployment(run.deployment_id)
+        if deployment.status == "NOT_READY":
+            reasons.append("nothing has asked for runs of its deployment lately: no worker polls, no process serves it")
+    if run.work_pool_name:
+        pool = (yield from Request("GET", f"/work_pools/{quote(run.work_pool_name, safe='')}")).json()
+        if pool.get("is_paused") or pool.get("status") == "PAUSED":
+            reasons.append(f"its work pool {run.work_pool_name!r} is paused")
+        elif pool.get("status") == "NOT_READY":
+            reasons.append(f"no worker of its work pool {run.work_pool_name!r} is online")
+        if run.work_queue_name:
+            path = f"/work_pools/{quote(run.work_pool_name, safe='')}/queues/{quote(run.work_queue_name, safe='')}"
+            if (yield from Request("GET", path)).json().get("is_paused"):
+                reasons.append(f"its work queue {run.work_queue_name!r} is paused")
+    return reasons
 
 
 def rename_flow_run(flow_run_id: str, name: str) -> Call[None]:
@@ -222,42 +257,6 @@ def cancel_flow_run(flow_run_id: str) -> Call[State]:
     return run.state
 
 
-# What a flow run leaves behind
-
-
-def read_logs(
-    flow_run_id: str, *, after: datetime | None = None, level: int = 0, most: int | None = None
-) -> Call[list[LogRecord]]:
-    """The log lines of the flow run and its task runs, the oldest first. They reach the server up to a second late."""
-    criteria: dict[str, Any] = {"flow_run_id": {"any_": [flow_run_id]}, "level": {"ge_": level}}
-    if after is not None:
-        criteria["timestamp"] = {"after_": after.isoformat()}
-    records = yield from _pages("/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC"}, most)
-    return [LogRecord.from_json(record) for record in records]
-
-
-def read_artifacts(flow_run_id: str, key: str) -> Call[list[Artifact]]:
-    """The artifacts of this key that the flow run has left, the newest first."""
-    criteria = {"flow_run_id": {"any_": [flow_run_id]}, "key": {"any_": [key]}}
-    records = yield from _pages("/artifacts/filter", {"artifacts": criteria, "sort": "UPDATED_DESC"}, None)
-    return [Artifact.from_json(record) for record in records]
-
-
-def read_task_runs(flow_run_id: str) -> Call[list[TaskRun]]:
-    """The task runs of the flow run, by expected start time. On Prefect 3 they reach the server up to a second late."""
-    criteria = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "sort": "EXPECTED_START_TIME_ASC"}
-    records = yield from _pages("/task_runs/filter", criteria, None)
-    return [TaskRun.from_json(record) for record in records]
-
-
-def read_storage_block(block_id: str) -> Call[str | None]:
-    """The base path of a file system block that results are stored in; ``None`` for a block of another kind."""
-    response = yield from Request("GET", f"/block_documents/{block_id}")
-    data = response.json().get("data") or {}
-    base = data.get("basepath")
-    return base if isinstance(base, str) else None
-
-
 # The server
 
 
@@ -280,7 +279,7 @@ def is_graphql() -> Call[bool]:
     return isinstance(body, dict) and isinstance(body.get("data"), dict) and "__typename" in body["data"]
 
 
-def _pages(path: str, body: Mapping[str, Any], most: int | None) -> Call[list[Any]]:
+def pages(path: str, body: Mapping[str, Any], most: int | None) -> Call[list[Any]]:
     """All rows, or the first ``most``. No limit is sent: more than the server's own, 200 or lower, is refused."""
     rows: list[Any] = []
     while most is None or len(rows) < most:

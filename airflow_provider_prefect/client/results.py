@@ -1,16 +1,24 @@
-"""What a flow run has returned, as plain Python values: where Prefect says it lies, and how to read it. Pure."""
+"""What a run has returned, as plain Python values: where Prefect says it lies, and how to read it. Pure."""
 
 from __future__ import annotations
 
+import base64
+import bz2
 import json
-from collections.abc import Mapping
+import lzma
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
+from airflow_provider_prefect.client import unpickle
 from airflow_provider_prefect.client.errors import ResultError
-from airflow_provider_prefect.client.model import Artifact, FlowRun
+from airflow_provider_prefect.client.model import Artifact, State
 
-PERSIST = "@flow(persist_result=True, result_serializer='json')"
+WAY_OUT = "Let the flow or task write JSON: persist_result=True, result_serializer='json'."
 
 
 @dataclass(frozen=True)
@@ -26,46 +34,101 @@ class Record:
 
     key: str
     block_id: str | None
-    serializer: str
+    serializer: Mapping[str, Any]
 
 
-def located(run: FlowRun) -> Literal | Record:
-    """Where the flow run's result is.
+def located(state: State, whose: str) -> Literal | Record:
+    """Where the result is that a run has ended with.
 
-    :raises ResultError: it has none that was kept; Prefect shows ``None`` and "not persisted" alike.
+    :param whose: which run, in words.
+    :raises ResultError: none was kept; Prefect shows ``None`` and "not persisted" alike.
     """
-    data = run.state.data
+    data = state.data
     if isinstance(data, Mapping) and data.get("type") == "literal":
         return Literal(data.get("value"))
     if isinstance(data, Mapping) and data.get("storage_key"):
-        serializer = data.get("serializer") or {}
-        kind = serializer.get("type") if isinstance(serializer, Mapping) else None
-        return Record(data["storage_key"], data.get("storage_block_id"), kind or data.get("serializer_type") or "")
+        serializer = data.get("serializer") or {"type": data.get("serializer_type") or "pickle"}
+        return Record(data["storage_key"], data.get("storage_block_id"), serializer)
     raise ResultError(
-        f"Flow run {run.name!r} has left no result: it either returned None or does not persist what it returns, which "
-        f"Prefect does not tell apart. Let the flow be {PERSIST}, or leave an artifact whose key is named instead."
+        f"{whose} has left no result: it either returned None or does not persist what it returns, which Prefect does "
+        f"not tell apart. Let it persist: persist_result=True, result_serializer='json'; or leave an artifact."
     )
 
 
-def read(record: Record, content: bytes) -> Any:
+def read(record: Record, content: bytes, most: int) -> Any:
     """The value in ``content``, the bytes of the file that ``record`` names.
 
-    The file of a flow run of Prefect 3 holds the serializer's output as it is; that of Prefect 2 wraps it.
+    The file of a flow run of Prefect 3 holds the serializer's output as it is. Those of Prefect 2, and of task runs of
+    Prefect 3, wrap it, together with the serializer's full description.
 
-    :raises ResultError: it was not written as JSON.
+    :param most: bytes that a compressed value may have in the end.
+    :raises ResultError: it cannot be read as plain data.
     """
-    if record.serializer != "json":
-        raise ResultError(
-            f"The result was written with the serializer {record.serializer or 'pickle'!r}, and is not read: "
-            f"reading a pickle runs code of whoever wrote it. Let the flow write JSON: {PERSIST}."
-        )
+    body, serializer = content, record.serializer
     try:
-        value = json.loads(content)
-        if isinstance(value, Mapping) and {"serializer", "data", "prefect_version"} == set(value):
-            return json.loads(value["data"])
-        return value
+        wrapped = json.loads(content)
     except ValueError:
-        raise ResultError("The result's file is not JSON, although Prefect says that it was written so.") from None
+        wrapped = None
+    if isinstance(wrapped, Mapping):
+        if set(wrapped) == {"metadata", "result"}:
+            body, serializer = str(wrapped["result"]).encode(), wrapped["metadata"].get("serializer") or serializer
+        elif set(wrapped) == {"serializer", "data", "prefect_version"}:
+            body, serializer = str(wrapped["data"]).encode(), wrapped["serializer"] or serializer
+    return _deserialized(body, serializer, most)
+
+
+def _deserialized(body: bytes, serializer: Mapping[str, Any], most: int) -> Any:
+    kind = str(serializer.get("type", ""))
+    try:
+        if kind.startswith("compressed"):
+            inner = serializer.get("serializer") or {"type": kind.partition("/")[2]}
+            return _deserialized(_decompressed(body, str(serializer.get("compressionlib", "lzma")), most), inner, most)
+        if kind == "json":
+            return json.loads(body, object_hook=_from_prefect_json)
+        if kind == "pickle":
+            return unpickle.plain(base64.b64decode(body), WAY_OUT)
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ResultError(
+            f"The result's file is not what Prefect says it is, {kind!r} ({type(error).__name__})."
+        ) from None
+    raise ResultError(f"The result was written with the serializer {kind!r}, which is not read. {WAY_OUT}")
+
+
+def _decompressed(body: bytes, library: str, most: int) -> bytes:
+    decompress: dict[str, Callable[[bytes, int], bytes]] = {
+        "lzma": lambda data, limit: lzma.LZMADecompressor().decompress(data, limit),
+        "bz2": lambda data, limit: bz2.BZ2Decompressor().decompress(data, limit),
+        "zlib": lambda data, limit: zlib.decompressobj().decompress(data, limit),
+        "gzip": lambda data, limit: zlib.decompressobj(31).decompress(data, limit),
+    }
+    if library not in decompress:
+        raise ResultError(f"The result was compressed with {library!r}, which is not read. {WAY_OUT}")
+    # Base64, and so larger than what it stands for.
+    plain = decompress[library](base64.b64decode(body), 2 * most + 1)
+    if len(plain) > 2 * most:
+        raise ResultError(f"The result has more than {2 * most:,} bytes when it is decompressed.")
+    return plain
+
+
+def _from_prefect_json(value: dict[str, Any]) -> Any:
+    """A value that Prefect has written as ``{"__class__": …, "data": …}``; one of a class not plain as its data."""
+    if set(value) != {"__class__", "data"}:
+        return value
+    data = value["data"]
+    match value["__class__"]:
+        case "datetime.datetime":
+            return datetime.fromisoformat(data)
+        case "datetime.date":
+            return date.fromisoformat(data)
+        case "datetime.time":
+            return time.fromisoformat(data)
+        case "datetime.timedelta" if isinstance(data, int | float):
+            return timedelta(seconds=data)
+        case "decimal.Decimal":
+            return Decimal(data)
+        case "uuid.UUID":
+            return UUID(data)
+    return data
 
 
 def of_artifact(artifact: Artifact) -> Any:
@@ -75,15 +138,28 @@ def of_artifact(artifact: Artifact) -> Any:
     return artifact.data
 
 
-def check_size(value: Any, most: int) -> Any:
-    """``value``, if it is fit for an XCom: at most ``most`` bytes as JSON."""
+def checked(value: Any, most: int) -> Any:
+    """``value``, if an XCom can carry it and it has at most ``most`` bytes as JSON.
+
+    It is measured piece by piece: a few bytes of pickle can stand for more than fits into memory.
+    """
+    size = 0
     try:
-        size = len(json.dumps(value))
-    except (TypeError, ValueError):
-        raise ResultError("The result is not plain JSON, and cannot be handed on as an XCom.") from None
-    if size > most:
-        raise ResultError(
-            f"The result has {size:,} bytes as JSON, more than max_result_size={most:,}. Let the flow store it and "
-            "return where it is, or raise max_result_size."
-        )
+        for piece in json.JSONEncoder(default=_carried, allow_nan=False).iterencode(value):
+            size += len(piece)
+            if size > most:
+                raise ResultError(
+                    f"The result has more than max_result_size={most:,} bytes as JSON. Let the flow store it and "
+                    "return where it is, or raise max_result_size."
+                )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ResultError(f"The result cannot be handed on as an XCom: {error}.") from None
     return value
+
+
+def _carried(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, date | time | timedelta | Decimal | UUID):
+        return str(value)
+    raise TypeError(f"it holds a value of type {type(value).__name__}")

@@ -87,10 +87,12 @@ def send(request: Request, patience: Patience) -> Call[Response]:
                 _check_json(response)
                 return response
             trouble: Exception = answers.failure(response)
+            at_least = retry_after(response, patience.clock())
             if answers.is_integrity_conflict(response):
                 conflicts += 1
-            at_least = retry_after(response, patience.clock())
-            passes = conflicts < _CONFLICTS if conflicts else _passes(response, request, trouble, patience)
+                passes = conflicts < _CONFLICTS
+            else:
+                passes = _passes(response, request, trouble, patience)
         except (Unreachable, MalformedAnswer) as error:
             # A web page stays one, unless it is a proxy's in front of a server that has answered before.
             page = isinstance(error, MalformedAnswer) and error.is_page and not patience.waiting
@@ -138,7 +140,7 @@ def _passes(response: Response, request: Request, trouble: Exception, patience: 
 
 def _check_json(response: Response) -> None:
     """An answer cut off on its way is a failure like any other, and asked for again."""
-    if response.text:
+    if response.status != 204:
         try:
             json.loads(response.text)
         except ValueError:

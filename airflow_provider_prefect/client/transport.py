@@ -7,29 +7,57 @@ with its headers) must not reach a log.
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import requests
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from yarl import URL
 
+from airflow_provider_prefect.client.call import Request
 from airflow_provider_prefect.client.errors import ConfigurationError, Unreachable
 from airflow_provider_prefect.client.settings import Settings
 
 
 def headers(settings: Settings) -> dict[str, str]:
-    """The headers of every request."""
+    """The headers of every request.
+
+    :raises ConfigurationError: one of them cannot be sent; the libraries' own errors may hold its value.
+    """
     try:
         ours = version("airflow-provider-prefect")
     except PackageNotFoundError:  # run from a source tree that is not installed
         ours = "unknown"
-    return {"User-Agent": f"airflow-provider-prefect/{ours}", **settings.request_headers()}
+    sent = {"User-Agent": f"airflow-provider-prefect/{ours}", **settings.request_headers()}
+    for name, value in sent.items():
+        if not value.isprintable():
+            raise ConfigurationError(
+                f"What the connection gives for the header {name} holds a line break or another invisible character. "
+                "Was one pasted along with it?"
+            )
+    return sent
+
+
+def body(request: Request) -> bytes | None:
+    """The body of ``request`` as JSON, in which there is no NaN."""
+    if request.body is None:
+        return None
+    try:
+        return json.dumps(request.body, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"What is to be sent to Prefect cannot be written as JSON: {error}.") from None
+
+
+def content_type(request: Request) -> dict[str, str]:
+    """The header that tells of :func:`body`."""
+    return {} if request.body is None else {"Content-Type": "application/json"}
 
 
 def authorities(settings: Settings) -> str:
@@ -50,9 +78,12 @@ def tls(settings: Settings) -> ssl.SSLContext | bool:
     """How aiohttp checks certificates; reads files, so not on the event loop."""
     if not settings.api_url.startswith("https:"):
         return True
-    trusted = authorities(settings)
+    trusted = authorities(settings) if settings.verify else str(DEFAULT_CA_BUNDLE_PATH)
     folder = Path(trusted).is_dir()
-    context = ssl.create_default_context(capath=trusted if folder else None, cafile=None if folder else trusted)
+    try:
+        context = ssl.create_default_context(capath=trusted if folder else None, cafile=None if folder else trusted)
+    except OSError as error:
+        raise ConfigurationError(f"The certificates in {trusted!r} cannot be read: {_reason(error)}.") from None
     if not settings.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -65,11 +96,19 @@ def tls(settings: Settings) -> ssl.SSLContext | bool:
 
 
 def proxy(settings: Settings) -> str | None:
-    """The URL of the proxy to go through, if any."""
-    if settings.proxy:
-        return settings.proxy
-    found: str | None = select_proxy(settings.api_url, get_environ_proxies(settings.api_url, no_proxy=None))
-    return found
+    """The URL of the proxy to go through, if any: the connection's, else the environment's."""
+    found: str | None = settings.proxy or select_proxy(
+        settings.api_url, get_environ_proxies(settings.api_url, no_proxy=None)
+    )
+    if not found:
+        return None
+    url = found if "://" in found else f"http://{found}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            "The proxy of the connection (or of the environment) is not an http or https URL, such as http://proxy:3128."
+        )
+    return url
 
 
 def split_proxy(proxy: str | None) -> tuple[URL | None, aiohttp.BasicAuth | None]:
@@ -90,7 +129,8 @@ def _reason(error: BaseException) -> str:
     """Why, from the chain of errors below a library's own, in the operating system's or OpenSSL's words."""
     chain = list(_causes(error))
     for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError):
+        # aiohttp's own is one of these too, but without the words.
+        if isinstance(cause, ssl.SSLCertVerificationError) and not isinstance(cause, aiohttp.ClientError):
             return f"its certificate is not trusted ({cause.verify_message or cause.reason})"
     for cause in chain:
         if isinstance(cause, (TimeoutError, requests.Timeout)):
@@ -101,7 +141,8 @@ def _reason(error: BaseException) -> str:
             and cause.strerror
             and not isinstance(cause, (aiohttp.ClientError, requests.RequestException))
         ):
-            return cause.strerror
+            # What asyncio says of a refused connection is its own, address included.
+            return os.strerror(cause.errno) if isinstance(cause, ConnectionError) and cause.errno else cause.strerror
     return f"{type(chain[-1]).__name__}"
 
 

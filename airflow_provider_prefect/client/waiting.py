@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from airflow_provider_prefect.client import rest
 from airflow_provider_prefect.client.call import Call, Effect, Look, Sleep
@@ -14,12 +16,20 @@ from airflow_provider_prefect.client.errors import (
     FlowRunFailed,
     FlowRunNotFound,
     FlowRunUnsuccessful,
+    PrefectError,
     StartTimeout,
     Unreachable,
     WaitTimeout,
 )
+from airflow_provider_prefect.client.logs import LogFollower
 from airflow_provider_prefect.client.model import NOT_STARTED, FlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
+
+_LATE_START = 60.0
+"""Seconds after which a flow run that should have started is worth a warning."""
+
+_LOGS_EVERY = 5.0
+"""Seconds between two reads of new log lines, where they are wanted."""
 
 _UNSUCCESSFUL = {"FAILED": FlowRunFailed, "CRASHED": FlowRunCrashed, "CANCELLED": FlowRunCancelled}
 
@@ -32,34 +42,80 @@ class Deadlines:
     started: float = math.inf
 
 
-def wait(flow_run_id: str, deadlines: Deadlines, on_change: Callable[[FlowRun], None]) -> Call[FlowRun]:
-    """The flow run as it ended. Knows no interval, batch, socket or clock: it looks, and is told.
+class Watcher(Protocol):
+    """Who is told what happens while a flow run is waited for."""
 
-    :param on_change: called with the flow run at first sight and whenever its state has changed.
+    def on_change(self, run: FlowRun) -> None:
+        """At first sight of the flow run, and whenever its state has changed."""
+
+    def on_not_started(self, run: FlowRun, reasons: Sequence[str]) -> None:
+        """Once, when it has not started although it should have; with what Prefect shows that may be the reason."""
+
+    def follower(self, flow_run_id: str) -> LogFollower | None:
+        """What follows its log lines, if they are wanted."""
+
+    def on_left_out(self, lines: int) -> None:
+        """At the end, if there are more log lines than were shown."""
+
+
+def wait(
+    flow_run_id: str, deadlines: Deadlines, watcher: Watcher, clock: Callable[[], float] = time.time
+) -> Call[FlowRun]:
+    """The flow run as it ended. It looks, and is told; how, and how often, is up to who answers.
+
     :raises WaitTimeout: it had not finished at ``deadlines.finished``.
     :raises StartTimeout: it had not left SCHEDULED and PENDING at ``deadlines.started``.
     """
     run: FlowRun | None = None
     until = min(deadlines.finished, deadlines.started)
+    follower = watcher.follower(flow_run_id)
+    read_logs = clock() + _LOGS_EVERY if follower else math.inf
+    warn = math.inf
     while True:
-        seen = yield from Look(flow_run_id, run.state.id if run else None, until)
+        seen = yield from Look(flow_run_id, run.state.id if run else None, min(until, read_logs, warn))
+        if follower and clock() >= read_logs:
+            if run and run.state.type not in NOT_STARTED:
+                yield from follower.read_new()
+            read_logs = clock() + _LOGS_EVERY
         if seen is None:
-            last = f"Its last known state is {run.state}." if run else "It could not be seen even once."
-            if until == deadlines.finished:
-                raise WaitTimeout(f"Flow run {flow_run_id} did not finish in time. {last}", flow_run_id)
-            raise StartTimeout(f"Flow run {flow_run_id} did not start in time. {last}", flow_run_id)
+            if clock() >= until:
+                raise _timeout(flow_run_id, run, finished=until == deadlines.finished)
+            if clock() >= warn and run:
+                warn = math.inf
+                watcher.on_not_started(run, (yield from _reasons_not_started(run)))
+            continue
+        if run is None:
+            expected = seen.expected_start_time
+            warn = max(clock(), expected.timestamp() if expected else 0.0) + _LATE_START
         run = seen
-        on_change(run)
+        watcher.on_change(run)
         if run.is_final:
+            if follower and (left_out := (yield from follower.read_last())):
+                watcher.on_left_out(left_out)
             return run
         if run.state.type not in NOT_STARTED:
-            until = deadlines.finished
+            until, warn = deadlines.finished, math.inf
+
+
+def _timeout(flow_run_id: str, run: FlowRun | None, *, finished: bool) -> WaitTimeout | StartTimeout:
+    last = f"Its last known state is {run.state}." if run else "It could not be seen even once."
+    if finished:
+        return WaitTimeout(f"Flow run {flow_run_id} did not finish in time. {last}", flow_run_id)
+    return StartTimeout(f"Flow run {flow_run_id} did not start in time. {last}", flow_run_id)
+
+
+def _reasons_not_started(run: FlowRun) -> Call[list[str]]:
+    """What may keep a flow run from starting, as far as Prefect shows it; nothing where it cannot be asked."""
+    try:
+        return (yield from retried(rest.reasons_not_started(run), Patience(10)))
+    except PrefectError:
+        return []
 
 
 def unsuccessful(run: FlowRun, url: str) -> FlowRunUnsuccessful | None:
     """The error for a flow run that has ended otherwise than COMPLETED; ``None`` for one that has not."""
     kind = _UNSUCCESSFUL.get(run.state.type)
-    return kind(f"Flow run {run.name!r} ended in state {run.state}. See {url}", run) if kind else None
+    return kind(f"Flow run {run.name!r} ended in state {str(run.state).rstrip('.')}. See {url}", run) if kind else None
 
 
 @dataclass(frozen=True)

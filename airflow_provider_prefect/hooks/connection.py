@@ -37,6 +37,8 @@ def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Set
         raise ConfigurationError(
             f"The connection is of type {connection.conn_type!r}; it is one of type 'prefect' that is needed."
         )
+    if not isinstance(extra, Mapping):  # Airflow takes any JSON
+        raise ConfigurationError(f"The connection's extra is a JSON {type(extra).__name__}, not an object.")
     unknown = sorted(set(extra) - set(CONN_FIELDS))
     if unknown:
         raise ConfigurationError(
@@ -51,16 +53,16 @@ def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Set
         )
     return Settings(
         api_url=api,
-        ui_url=ui_url(api, given.get("ui_url")),
+        ui_url=ui_url(api, _text("ui_url", given)),
         api_key=None if login else password,
         user=login,
         password=password if login else None,
         headers=_headers(given.get("secret_headers", {})),
         verify=_boolean("verify", given.get("verify", True)),
-        ca_file=given.get("ca_file"),
-        client_certificate=given.get("client_certificate"),
-        client_key=given.get("client_key"),
-        proxy=given.get("proxy"),
+        ca_file=_text("ca_file", given),
+        client_certificate=_text("client_certificate", given),
+        client_key=_text("client_key", given),
+        proxy=_text("proxy", given),
         timeout=_seconds("timeout", given.get("timeout", 30)),
         result_roots=_roots(given.get("result_roots", ())),
     )
@@ -73,6 +75,8 @@ def _address(connection: ConnectionFields) -> str:
         return ""
     schema = (connection.schema or "").strip("/")
     if "://" not in host:
+        if "[" not in host and host.count(":") > 1:  # an IPv6 address, which Airflow takes the brackets off
+            host = f"[{host}]"
         # What is reached over the internet is not asked without TLS only because nobody typed https.
         secure = schema == "https" or host.endswith(".prefect.cloud") or connection.port == 443
         host = f"{'https' if secure else 'http'}://{host}"
@@ -83,6 +87,13 @@ def _address(connection: ConnectionFields) -> str:
     if schema and schema not in ("http", "https"):
         path, slash = f"{path.rstrip('/')}/{schema}".lstrip("/"), "/"
     return f"{scheme}://{netloc}{slash}{path}"
+
+
+def _text(name: str, given: Mapping[str, Any]) -> str | None:
+    value = given.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"The connection's extra field {name} is no text.")
+    return value
 
 
 def _headers(value: Any) -> dict[str, str]:
@@ -119,5 +130,7 @@ def _seconds(name: str, value: Any) -> float:
 
 
 def _roots(value: Any) -> tuple[str, ...]:
-    roots = re.split(r"[,\n]", value) if isinstance(value, str) else list(value)
+    roots = re.split(r"[,\n]", value) if isinstance(value, str) else value
+    if not isinstance(roots, list | tuple) or not all(isinstance(root, str) for root in roots):
+        raise ConfigurationError("The connection's extra field result_roots is neither a text nor a list of texts.")
     return tuple(root.strip() for root in roots if root.strip())

@@ -6,25 +6,26 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_prefect.client import identify, rest, results
+from airflow_provider_prefect.client import identify, rest, rest_outputs, selecting
 from airflow_provider_prefect.client.address import flow_run_url
 from airflow_provider_prefect.client.call import Call, Look, T, handled, run
-from airflow_provider_prefect.client.errors import ConfigurationError, PrefectError, ResultError
+from airflow_provider_prefect.client.errors import ConfigurationError, PrefectError
 from airflow_provider_prefect.client.model import Artifact, Deployment, FlowRun, LogRecord, State, TaskRun
+from airflow_provider_prefect.client.newest import NewestRun
 from airflow_provider_prefect.client.rest import Created, NewFlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
 from airflow_provider_prefect.client.settings import Settings
-from airflow_provider_prefect.client.waiting import Deadlines, Looking, wait
-from airflow_provider_prefect.hooks.connection import settings_from
+from airflow_provider_prefect.client.waiting import Deadlines, Looking, Watcher, wait
+from airflow_provider_prefect.hooks import results
+from airflow_provider_prefect.hooks.settings import read_settings
 from airflow_provider_prefect.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_prefect.storage import read_file
+from airflow_provider_prefect.streaming import TaskLog
 
 if TYPE_CHECKING:
     from airflow_provider_prefect.client.http import SyncHttp
@@ -75,12 +76,7 @@ class PrefectHook(BaseHook):
         return self.get_conn().settings
 
     def _read_settings(self) -> Settings:
-        with naming_the_connection(self.prefect_conn_id):
-            connection = self.get_connection(self.prefect_conn_id)
-        settings = settings_from(connection, connection.extra_dejson)
-        for secret in settings.secrets():
-            mask_secret(secret)
-        return settings
+        return read_settings(self.prefect_conn_id, type(self))
 
     def test_connection(self) -> tuple[bool, str]:
         """Say in one sentence which server answers and how it is authenticated, or what is wrong.
@@ -186,21 +182,34 @@ class PrefectHook(BaseHook):
         poll_interval: float = 10,
         deadlines: Deadlines | None = None,
         max_unreachable: float = MAX_UNREACHABLE,
-        on_change: Callable[[FlowRun], None] = lambda run: None,
+        watcher: Watcher | None = None,
     ) -> FlowRun:
         """Wait until the flow run has ended, in whatever state, and return it.
 
         :param poll_interval: seconds between two looks at it.
         :param deadlines: when to stop waiting; never without.
         :param max_unreachable: seconds for which an API that does not answer usefully is put up with.
-        :param on_change: called with the flow run at first sight and whenever its state has changed.
+        :param watcher: is told what happens meanwhile; this hook's log by default.
         :raises FlowRunTimeout: a deadline came first.
         :raises FlowRunNotFound: there is no such run (any more).
         :raises Unreachable: the API was out of reach for too long.
         """
         check_flow_run_id(flow_run_id)
         looking = Looking(poll_interval, Patience(max_unreachable, waiting=True))
-        return run(handled(wait(flow_run_id, deadlines or Deadlines(), on_change), looking), self.get_conn().perform)
+        call = wait(flow_run_id, deadlines or Deadlines(), watcher or TaskLog(self.log))
+        return run(handled(call, looking), self.get_conn().perform)
+
+    def find_newest(self, newest: NewestRun) -> FlowRun | None:
+        """The newest run of a deployment, if there is one by now."""
+        return self._run(newest.find(time.time()))
+
+    def wait_for_newest(
+        self, newest: NewestRun, poll_interval: float, deadlines: Deadlines, max_unreachable: float = MAX_UNREACHABLE
+    ) -> FlowRun:
+        """The newest run of a deployment as soon as there is one; it is not waited for itself."""
+        patience = Patience(max_unreachable, waiting=True)
+        told = TaskLog(self.log).on_none_yet
+        return run(newest.wait(poll_interval, deadlines.finished, patience, told), self.get_conn().perform)
 
     def see_flow_run(
         self, flow_run_id: str, *, poll_interval: float = 10, max_unreachable: float = MAX_UNREACHABLE
@@ -218,6 +227,17 @@ class PrefectHook(BaseHook):
         """The flow run of this id; :class:`FlowRunNotFound` without one."""
         check_flow_run_id(flow_run_id)
         return self._run(rest.read_flow_run(flow_run_id))
+
+    def read_flow_runs(self, flow_run_ids: Sequence[str]) -> list[FlowRun]:
+        """The flow runs of these ids, as far as Prefect still has them."""
+        return self.find_flow_runs({"flow_runs": {"id": {"any_": list(flow_run_ids)}}}) if flow_run_ids else []
+
+    def find_live_flow_runs(self, deployment_id: str, tags: Sequence[str] = ()) -> list[FlowRun]:
+        """The runs of a deployment that may be asked to stop.
+
+        Those that have ended, are stopping, or were made for the future by Prefect's own schedule are none.
+        """
+        return self._run(rest.find_live_flow_runs(deployment_id, tags))
 
     def find_flow_runs(
         self, criteria: Mapping[str, Any], *, sort: str = "ID_DESC", most: int | None = None
@@ -238,17 +258,24 @@ class PrefectHook(BaseHook):
     def read_flow_run_logs(self, flow_run_id: str, *, level: int = 0, most: int | None = None) -> list[LogRecord]:
         """The log lines of a flow run and of its task runs, the oldest first, ``most`` at the most."""
         check_flow_run_id(flow_run_id)
-        return self._run(rest.read_logs(flow_run_id, level=level, most=most))
+        return self._run(rest_outputs.read_logs(flow_run_id, level=level, most=most))
+
+    def read_last_logs(self, flow_run_id: str, number: int = 20) -> list[LogRecord]:
+        """The last log lines of a flow run and its task runs, the oldest of them first."""
+        check_flow_run_id(flow_run_id)
+        return self._run(rest_outputs.read_last_logs(flow_run_id, number))
 
     def read_artifacts(self, flow_run_id: str, key: str) -> list[Artifact]:
         """The artifacts of this key that a flow run has left, the newest first."""
         check_flow_run_id(flow_run_id)
-        return self._run(rest.read_artifacts(flow_run_id, key))
+        return self._run(rest_outputs.read_artifacts(flow_run_id, key))
 
-    def read_task_runs(self, flow_run_id: str) -> list[TaskRun]:
-        """The task runs of a flow run, by expected start time."""
+    def read_task_runs(
+        self, flow_run_id: str, *, state_types: Sequence[str] = (), most: int | None = None
+    ) -> list[TaskRun]:
+        """The task runs of a flow run by expected start time; those in ``state_types`` only, ``most`` at the most."""
         check_flow_run_id(flow_run_id)
-        return self._run(rest.read_task_runs(flow_run_id))
+        return self._run(rest_outputs.read_task_runs(flow_run_id, state_types=state_types, most=most))
 
     def read_result(
         self, flow_run: FlowRun, *, artifact_key: str | None = None, max_size: int = MAX_RESULT_SIZE
@@ -257,26 +284,28 @@ class PrefectHook(BaseHook):
 
         :param flow_run: the flow run as it ended.
         :param artifact_key: read its artifact of this key, and not what the flow has returned.
-        :param max_size: bytes of JSON that the value may have.
-        :return: plain JSON values.
+        :param max_size: bytes that the value may have as JSON.
+        :return: plain data: numbers, text, containers, dates and times, ``Decimal`` and ``UUID``.
         :raises ResultError: there is none, or it cannot be read; the message says how the flow can hand it on.
         """
         if artifact_key:
-            artifacts = self._run(rest.read_artifacts(flow_run.id, artifact_key))
-            if not artifacts:
-                raise ResultError(f"Flow run {flow_run.name!r} has left no artifact with the key {artifact_key!r}.")
-            return results.check_size(results.of_artifact(artifacts[0]), max_size)
-        found = results.located(flow_run)
-        if isinstance(found, results.Literal):
-            return found.value
-        path = found.key
-        if found.block_id:
-            base = self._run(rest.read_storage_block(found.block_id))
-            if base is None:
-                raise ResultError("The result lies in a storage block without a basepath, which is not read.")
-            path = f"{base.rstrip('/')}/{found.key}"
-        content = read_file(path, self.settings.result_roots, max_size)
-        return results.check_size(results.read(found, content), max_size)
+            return self._run(results.of_artifact(flow_run.id, artifact_key, max_size))
+        whose = f"Flow run {flow_run.name!r}"
+        return self._run(results.of_state(flow_run.state, whose, self.settings.result_roots, max_size))
+
+    def read_task_run_result(
+        self, flow_run_id: str, task_name: str, *, map_index: int = selecting.ALL, max_size: int = MAX_RESULT_SIZE
+    ) -> Any:
+        """What a task run of a finished flow run has returned.
+
+        :param task_name: the task's name, or the full name of one task run.
+        :param map_index: which child of a mapped task; -1 for all of them, as a list in the order of the mapping. A
+            task that ran once has one value, and no list, with -1 too.
+        :param max_size: bytes that the value may have as JSON.
+        :raises ResultError: there is no such task run or no readable result, or the order cannot be told.
+        """
+        check_flow_run_id(flow_run_id)
+        return self._run(results.of_task(flow_run_id, task_name, map_index, self.settings.result_roots, max_size))
 
     def flow_run_url(self, flow_run: FlowRun) -> str:
         """The page of a flow run in Prefect's UI."""
@@ -286,37 +315,7 @@ class PrefectHook(BaseHook):
         return run(retried(call, Patience(patience)), self.get_conn().perform)
 
 
-@contextmanager
-def naming_the_connection(prefect_conn_id: str) -> Iterator[None]:
-    """Say which connection does not exist, and what to do about it."""
-    try:
-        yield
-    except AirflowNotFoundException:
-        raise ConfigurationError(
-            f"prefect_conn_id={prefect_conn_id!r} is no connection of this Airflow. Create one of type 'prefect' under "
-            f"Admin > Connections, or as the environment variable AIRFLOW_CONN_{prefect_conn_id.upper()}."
-        ) from None
-
-
-async def aread_settings(prefect_conn_id: str) -> Settings:
-    """What the connection says, read without blocking the event loop."""
-    from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-    from asgiref.sync import sync_to_async
-
-    with naming_the_connection(prefect_conn_id):
-        connection = await get_async_connection(prefect_conn_id, PrefectHook)
-    settings = settings_from(connection, await get_async_extra_dejson(connection))
-    for secret in settings.secrets():
-        await sync_to_async(mask_secret)(secret)
-    return settings
-
-
 def check_flow_run_id(flow_run_id: str) -> None:
     """Refuse what cannot be the id of a flow run before anything is sent."""
     if not rest.is_uuid(flow_run_id):
         raise ConfigurationError(f"flow_run_id={flow_run_id!r} is not the id (UUID) of a flow run.")
-
-
-def deadline(seconds: float | None, start: float | None = None) -> float:
-    """The epoch second that is ``seconds`` after ``start`` (now); infinite without ``seconds``."""
-    return math.inf if seconds is None else (time.time() if start is None else start) + seconds

@@ -1,32 +1,35 @@
-"""Operators that act on flow runs."""
+"""Operators that start, rename and cancel flow runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_prefect import arguments, waits
 from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunTimeout, PrefectError
 from airflow_provider_prefect.client.model import FlowRun
-from airflow_provider_prefect.client.waiting import unsuccessful
 from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook
 from airflow_provider_prefect.links import PrefectFlowRunLink
+from airflow_provider_prefect.operators._changing import PrefectCancelFlowRunOperator, PrefectRenameFlowRunOperator
 from airflow_provider_prefect.outcome import failing_for_good, read_event
-from airflow_provider_prefect.recovery import TryOfTask
-from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger, log_state
+from airflow_provider_prefect.recovery import try_of_task
+from airflow_provider_prefect.waiter import FlowRunWaiter, checked_skip_on
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+__all__ = ["PrefectCancelFlowRunOperator", "PrefectRenameFlowRunOperator", "PrefectStartFlowRunOperator"]
 
-class PrefectStartFlowRunOperator(BaseOperator):
+
+class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
     """Start a flow run of a Prefect deployment, wait until it has ended, and hand on what it returned.
 
     The flow run is created with an idempotency key, so that a request whose answer was lost can be sent again
-    without a second run. A flow run that ends FAILED, CRASHED or CANCELLED fails the task.
+    without a second run. A flow run that ends FAILED, CRASHED or CANCELLED fails the task, which then shows the failed
+    task runs and the last log lines.
 
     XComs, the same whether the task defers or not: as soon as the flow run exists ``flow_run_id``, ``flow_run_url``
     and ``flow_run_name``; at its end ``state`` (its type), and ``result`` if it is fetched. The return value is the
@@ -56,12 +59,19 @@ class PrefectStartFlowRunOperator(BaseOperator):
         scheduled start on. None by default.
     :param cancel_on_timeout: ask the flow run to stop when the wait runs out of time.
     :param max_unreachable: seconds for which the wait puts up with an API that does not answer usefully.
+    :param stream_states: show the flow run's state changes in the task's log.
+    :param stream_logs: show the flow run's log lines there too, each at its own level.
+    :param fail_on_unsuccessful: whether a flow run that does not end in COMPLETED fails the task. Prefect 1's tasks did
+        not by default.
+    :param skip_on: types of final states, such as ``["CANCELLED"]``, that skip the task instead.
+    :param retry_cancelled: let Airflow's retries start another flow run when this one was cancelled in Prefect.
     :param fetch_result: hand on what the flow left: ``True`` for what it returned, which the flow has to persist as
         JSON, or the key of an artifact of the run (its rows, if it is a table). (templated)
     :param max_result_size: bytes of JSON that the result may have.
     :param prefect_conn_id: the connection, of type ``prefect``. (templated)
     :raises AirflowFailException: an argument or the connection is wrong; no retry is made.
-    :raises FlowRunUnsuccessful: the flow run ended FAILED, CRASHED or CANCELLED.
+    :raises FlowRunUnsuccessful: the flow run ended FAILED, CRASHED or CANCELLED: :class:`FlowRunFailed`,
+        :class:`FlowRunCrashed` or :class:`FlowRunCancelled`, which carry the ``run``.
     :raises FlowRunTimeout: the wait ran out of time.
     """
 
@@ -102,6 +112,11 @@ class PrefectStartFlowRunOperator(BaseOperator):
         start_timeout: float | timedelta | None = None,
         cancel_on_timeout: bool = True,
         max_unreachable: float = MAX_UNREACHABLE,
+        stream_states: bool = True,
+        stream_logs: bool = False,
+        fail_on_unsuccessful: bool = True,
+        skip_on: Sequence[str] | None = None,
+        retry_cancelled: bool = False,
         fetch_result: bool | str = False,
         max_result_size: int = MAX_RESULT_SIZE,
         prefect_conn_id: str = PrefectHook.default_conn_name,
@@ -136,6 +151,11 @@ class PrefectStartFlowRunOperator(BaseOperator):
         self.start_timeout = waits.checked_seconds("start_timeout", start_timeout)
         self.cancel_on_timeout = cancel_on_timeout
         self.max_unreachable = max_unreachable
+        self.stream_states = stream_states
+        self.stream_logs = stream_logs
+        self.fail_on_unsuccessful = fail_on_unsuccessful
+        self.skip_on = checked_skip_on(skip_on)
+        self.retry_cancelled = retry_cancelled
         self.fetch_result = fetch_result
         self.max_result_size = max_result_size
         self.prefect_conn_id = prefect_conn_id
@@ -151,27 +171,8 @@ class PrefectStartFlowRunOperator(BaseOperator):
         deadlines = waits.deadlines_from_now(
             self.timeout, self.start_timeout, self.execution_timeout, start.timestamp() if start else None
         )
-        if self.deferrable and not run.is_final:
-            self.defer(
-                trigger=PrefectFlowRunTrigger(
-                    flow_run_id=run.id,
-                    prefect_conn_id=self.prefect_conn_id,
-                    poll_interval=self.poll_interval,
-                    deadline=waits.as_kwarg(deadlines.finished),
-                    start_deadline=waits.as_kwarg(deadlines.started),
-                    max_unreachable=self.max_unreachable,
-                    not_before=waits.hold_back(),
-                ),
-                method_name="execute_complete",
-            )
         try:
-            run = hook.wait_for_flow_run(
-                run.id,
-                poll_interval=self.poll_interval,
-                deadlines=deadlines,
-                max_unreachable=self.max_unreachable,
-                on_change=lambda run: log_state(self.log, run),
-            )
+            run = self._wait(hook, run, deadlines, self.poll_interval)
         except FlowRunTimeout as error:
             raise self._out_of_time(hook, error) from None
         return self._finish(hook, context, run, hook.flow_run_url(run))
@@ -184,11 +185,10 @@ class PrefectStartFlowRunOperator(BaseOperator):
                 run, url = read_event(event)
         except FlowRunTimeout as error:
             raise self._out_of_time(hook, error) from None
-        log_state(self.log, run)
         return self._finish(hook, context, run, url)
 
     def _start(self, hook: PrefectHook, context: Context, start: datetime | None) -> FlowRun:
-        this_try = try_of_task(context)
+        this_try = try_of_task(cast(Mapping[str, Any], context))
         created = hook.start_flow_run(
             self.deployment,
             flow_name=self.flow_name,
@@ -203,18 +203,14 @@ class PrefectStartFlowRunOperator(BaseOperator):
             idempotency_key=self.idempotency_key or this_try.idempotency_key,
             enforce_parameter_schema=self.enforce_parameter_schema,
         )
-        run, url = created.run, hook.flow_run_url(created.run)
+        run = created.run
+        url = self._tell(context, run, hook.flow_run_url(run))
         self.log.info("%s flow run %r: %s", "Created" if created.is_new else "Found again", run.name, url)
-        for key, value in (("flow_run_id", run.id), ("flow_run_url", url), ("flow_run_name", run.name)):
-            context["ti"].xcom_push(key=key, value=value)
         return run
 
     def _finish(self, hook: PrefectHook, context: Context, run: FlowRun, url: str) -> str:
-        context["ti"].xcom_push(key="state", value=run.state.type)
-        error = unsuccessful(run, url)
-        if error is not None:
-            raise error
-        if self.fetch_result:
+        self._end(hook, context, run, url)
+        if self.fetch_result and run.state.type == "COMPLETED":
             with failing_for_good():
                 result = self._result(hook, run)
             context["ti"].xcom_push(key="result", value=result)
@@ -235,19 +231,3 @@ class PrefectStartFlowRunOperator(BaseOperator):
         except PrefectError as trouble:
             return type(error)(f"{error} It could not be asked to stop: {trouble}", error.flow_run_id)
         return type(error)(f"{error} It was asked to stop, and is in state {state}.", error.flow_run_id)
-
-
-def try_of_task(context: Context) -> TryOfTask:
-    """Which try of which task instance runs now, from Airflow's context."""
-    ti, dag_run = context["ti"], context["dag_run"]
-    started = getattr(dag_run, "start_date", None)
-    return TryOfTask(
-        dag_id=ti.dag_id,
-        run_id=ti.run_id,
-        dag_run_start=started.isoformat() if started else "",
-        task_id=ti.task_id,
-        map_index=-1 if ti.map_index is None else ti.map_index,
-        try_number=ti.try_number,
-        max_tries=ti.max_tries,
-        url=getattr(ti, "log_url", None) or "",
-    )

@@ -1,0 +1,130 @@
+"""The operator that fetches what a task run or a flow run has returned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_prefect import waits
+from airflow_provider_prefect.client.errors import ConfigurationError
+from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.selecting import ALL
+from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook
+from airflow_provider_prefect.links import PrefectFlowRunLink
+from airflow_provider_prefect.outcome import failing_for_good, read_event
+from airflow_provider_prefect.waiter import FlowRunWaiter, checked_skip_on
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class PrefectGetTaskRunResultOperator(FlowRunWaiter, BaseOperator):
+    """Wait until a flow run has ended, and fetch what one of its tasks has returned, or the flow itself.
+
+    The value is the return value. It is plain data: numbers, text, containers, dates and times, ``Decimal`` and
+    ``UUID``; the task or flow has to persist it (``persist_result=True``), best as JSON. Further XComs:
+    ``flow_run_id``, ``flow_run_url`` and ``flow_run_name`` before the wait, ``state`` at its end.
+
+    :param flow_run_id: the flow run. (templated)
+    :param task_name: the task's name, or the full name of one task run; without it the flow's own result is
+        fetched. (templated)
+    :param map_index: which child of a mapped task; -1 for all of them, as a list in the order of the mapping. A task
+        that ran once has one value, and no list, with -1 too. Prefect 3 keeps no map index: where the order cannot be
+        told, the task fails rather than to hand on another child's value. (templated)
+    :param artifact_key: instead of a result, read the artifact of the flow run that has this key. (templated)
+    :param max_result_size: bytes that the value may have as JSON.
+    :param deferrable: wait in the triggerer. By default what ``[operators] default_deferrable`` says.
+    :param poll_interval: seconds between two looks at the flow run, at least 3.
+    :param timeout: seconds (or a timedelta) within which the flow run has to end. None by default.
+    :param max_unreachable: seconds for which the wait puts up with an API that does not answer usefully.
+    :param stream_states: show the flow run's state changes in the task's log.
+    :param stream_logs: show the flow run's log lines there too.
+    :param fail_on_unsuccessful: whether a flow run that does not end in COMPLETED fails the task; if not, the result is
+        fetched all the same, as Prefect 1 did.
+    :param skip_on: types of final states that skip the task instead.
+    :param prefect_conn_id: the connection, of type ``prefect``. (templated)
+    :raises AirflowFailException: there is no such task run, or no readable result; no retry is made.
+    :raises FlowRunUnsuccessful: the flow run ended FAILED, CRASHED or CANCELLED.
+    :raises FlowRunTimeout: the wait ran out of time.
+    """
+
+    template_fields: Sequence[str] = ("flow_run_id", "task_name", "map_index", "artifact_key", "prefect_conn_id")
+    operator_extra_links = (PrefectFlowRunLink(),)
+    ui_color = "#e3e9ff"
+    retry_cancelled = False
+
+    def __init__(
+        self,
+        *,
+        flow_run_id: str,
+        task_name: str | None = None,
+        map_index: int | str = ALL,
+        artifact_key: str | None = None,
+        max_result_size: int = MAX_RESULT_SIZE,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = 10,
+        timeout: float | timedelta | None = None,
+        max_unreachable: float = MAX_UNREACHABLE,
+        stream_states: bool = True,
+        stream_logs: bool = False,
+        fail_on_unsuccessful: bool = True,
+        skip_on: Sequence[str] | None = None,
+        prefect_conn_id: str = PrefectHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if task_name is not None and artifact_key is not None:
+            raise ConfigurationError("Give either task_name or artifact_key; both are given.")
+        self.flow_run_id = flow_run_id
+        self.task_name = task_name
+        self.map_index = map_index
+        self.artifact_key = artifact_key
+        self.max_result_size = max_result_size
+        self.deferrable = deferrable
+        self.poll_interval = waits.checked_poll_interval("poll_interval", poll_interval)
+        self.timeout = waits.checked_seconds("timeout", timeout)
+        self.max_unreachable = max_unreachable
+        self.stream_states = stream_states
+        self.stream_logs = stream_logs
+        self.fail_on_unsuccessful = fail_on_unsuccessful
+        self.skip_on = checked_skip_on(skip_on)
+        self.prefect_conn_id = prefect_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Wait for the flow run, and fetch the value."""
+        with failing_for_good():
+            index = self._map_index()
+            hook = PrefectHook(self.prefect_conn_id)
+            run = hook.read_flow_run(self.flow_run_id)
+            url = self._tell(context, run, hook.flow_run_url(run))
+            deadlines = waits.deadlines_from_now(self.timeout, None, self.execution_timeout)
+            run = self._wait(hook, run, deadlines, self.poll_interval)
+            return self._fetch(hook, context, run, url, index)
+
+    def execute_complete(self, context: Context, event: Any) -> Any:
+        """Fetch the value when the trigger has seen the flow run's end."""
+        with failing_for_good():
+            run, url = read_event(event)
+            return self._fetch(PrefectHook(self.prefect_conn_id), context, run, url, self._map_index())
+
+    def _fetch(self, hook: PrefectHook, context: Context, run: FlowRun, url: str, index: int) -> Any:
+        self._end(hook, context, run, url)
+        if self.task_name:
+            return hook.read_task_run_result(run.id, self.task_name, map_index=index, max_size=self.max_result_size)
+        # An event tells the state, but not where its data is.
+        whole = run if self.artifact_key else hook.read_flow_run(run.id)
+        return hook.read_result(whole, artifact_key=self.artifact_key, max_size=self.max_result_size)
+
+    def _map_index(self) -> int:
+        try:
+            index = int(self.map_index)
+        except ValueError:
+            index = ALL - 1
+        if index < ALL:
+            raise ConfigurationError(f"map_index={self.map_index!r} is neither -1, for all, nor the index of a child.")
+        if index != ALL and not self.task_name:
+            raise ConfigurationError(f"map_index={index} needs task_name: the task whose child it is.")
+        return index
