@@ -36,6 +36,7 @@ class FlowRunWaiter:
     fail_on_unsuccessful: bool
     skip_on: tuple[str, ...]
     retry_cancelled: bool
+    cancel_on_kill: bool = False
 
     def _wait(
         self, hook: PrefectHook, wanted: FlowRun | NewestRun, deadlines: Deadlines, poll_interval: float
@@ -56,6 +57,7 @@ class FlowRunWaiter:
                     not_before=waits.hold_back(),
                     stream_states=self.stream_states,
                     stream_logs=self.stream_logs,
+                    cancel_on_kill=self.cancel_on_kill,
                 ),
                 method_name="execute_complete",
             )

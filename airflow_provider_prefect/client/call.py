@@ -22,11 +22,15 @@ Y = TypeVar("Y")
 
 @dataclass(frozen=True)
 class Response:
-    """What the server answered, whatever its status. Header names are in lower case."""
+    """What the server answered, whatever its status. Header names are in lower case.
+
+    ``resent`` says that the request had been sent before, without an answer that tells whether the server acted on it.
+    """
 
     status: int
     text: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    resent: bool = field(default=False, compare=False)
 
     @property
     def ok(self) -> bool:

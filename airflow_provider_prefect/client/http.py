@@ -112,16 +112,17 @@ class SyncHttp:
             self._open(settings)
 
     def _send(self, request: Request) -> Response:
+        body = transport.body(request)
         try:
             response = self._session.request(
                 request.method,
                 self.settings.api_url + request.path,
-                data=transport.body(request),
+                data=body,
                 headers=transport.content_type(request) | self._csrf.headers(request),
                 timeout=(self.settings.timeout, self.settings.timeout),
                 allow_redirects=False,
             )
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, OSError, ValueError) as error:
             raise transport.unreachable(error, self.settings) from None
         text = response.content.decode("utf-8", "replace")
         return Response(response.status_code, text, {k.lower(): v for k, v in response.headers.items()})
@@ -141,9 +142,10 @@ class AsyncHttp:
             if self._session is None:
                 # Reading the authorities' certificates takes 25 to 40 ms, in which nothing else would run.
                 context = await asyncio.to_thread(transport.tls, self.settings)
+                # Not as the session's headers, which aiohttp sends to a proxy as well, our Authorization among them.
+                self._headers = transport.headers(self.settings)
                 self._session = aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=context),
-                    headers=transport.headers(self.settings),
                     timeout=aiohttp.ClientTimeout(
                         total=None, sock_connect=self.settings.timeout, sock_read=self.settings.timeout
                     ),
@@ -168,20 +170,24 @@ class AsyncHttp:
 
     async def _send(self, request: Request) -> Response:
         session = await self._opened()
-        proxy, proxy_auth = transport.split_proxy(transport.proxy(self.settings))
+        proxy, body = transport.proxy(self.settings), transport.body(request)
+        headers = self._headers | transport.content_type(request) | self._csrf.headers(request)
         try:
+            address, for_proxy = transport.split_proxy(proxy)
+            if not self.settings.api_url.startswith("https:"):
+                headers |= for_proxy  # which reads the request itself, and not one for a tunnel
             async with session.request(
                 request.method,
                 URL(self.settings.api_url + request.path, encoded=True),
-                data=transport.body(request),
-                headers=transport.content_type(request) | self._csrf.headers(request),
-                proxy=proxy,
-                proxy_auth=proxy_auth,
+                data=body,
+                headers=headers,
+                proxy=address,
+                proxy_headers=for_proxy,
                 allow_redirects=False,
             ) as response:
                 text = (await response.read()).decode("utf-8", "replace")
                 return Response(response.status, text, {k.lower(): v for k, v in response.headers.items()})
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise transport.unreachable(error, self.settings) from None
 
 

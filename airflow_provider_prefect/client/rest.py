@@ -59,10 +59,14 @@ class NewFlowRun:
 
 @dataclass(frozen=True)
 class Created:
-    """The answer to a create: the flow run, and whether it is new or was found by its idempotency key."""
+    """The answer to a create: the flow run, and whether it is new or was found by its idempotency key.
+
+    ``resent`` says that the request was sent more than once, so that a run that is found may be its own.
+    """
 
     run: FlowRun
     is_new: bool
+    resent: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def create_flow_run(deployment_id: str, new: NewFlowRun) -> Call[Created]:
         if "labels" not in error.fields or body.pop("labels", None) is None:
             raise
         response = yield from _create(deployment_id, body)
-    return Created(FlowRun.from_json(response.json()), is_new=response.status == 201)
+    return Created(FlowRun.from_json(response.json()), is_new=response.status == 201, resent=response.resent)
 
 
 def _create(deployment_id: str, body: dict[str, Any]) -> Request:
@@ -228,10 +232,10 @@ def rename_flow_run(flow_run_id: str, name: str) -> Call[None]:
         raise _no_such_run(flow_run_id, error) from None
 
 
-def set_flow_run_state(flow_run_id: str, state_type: str, message: str | None = None) -> Call[StateAnswer]:
+def set_flow_run_state(flow_run_id: str, state: Mapping[str, Any], *, repeatable: bool) -> Call[StateAnswer]:
     """Ask for another state, without force. That the server answers does not mean that it agrees."""
-    state = {"type": state_type, "message": message} if message else {"type": state_type}
-    request = Request("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state, "force": False})
+    body = {"state": state, "force": False}
+    request = Request("POST", f"/flow_runs/{flow_run_id}/set_state", body, repeatable=repeatable)
     try:
         response = yield from request
     except NotFound as error:
@@ -250,11 +254,21 @@ def cancel_flow_run(flow_run_id: str) -> Call[State]:
     CANCELLING is asked for, never CANCELLED, which would leave the flow's process running. A run without
     infrastructure is CANCELLED at once, a finished one stays as it is.
     """
-    answer = yield from set_flow_run_state(flow_run_id, "CANCELLING")
+    answer = yield from set_flow_run_state(flow_run_id, {"type": "CANCELLING"}, repeatable=True)
     if answer.state is not None and answer.status != "ABORT":
         return answer.state
     run = yield from read_flow_run(flow_run_id)
     return run.state
+
+
+def restart_flow_run(flow_run_id: str) -> Call[bool]:
+    """Put a flow run that has ended back to scheduled, as the UI's Retry does; says whether Prefect did it.
+
+    Prefect 2 does not for a cancelled one. Sent twice it could start a run anew that has started already.
+    """
+    state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Airflow retries the task that waits for it."}
+    answer = yield from set_flow_run_state(flow_run_id, state, repeatable=False)
+    return answer.status == "ACCEPT"
 
 
 # The server

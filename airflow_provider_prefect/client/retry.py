@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -73,6 +73,7 @@ def send(request: Request, patience: Patience) -> Call[Response]:
     """The useful answer to ``request``; see :func:`retried`."""
     tries = tokens = conflicts = 0
     end: float | None = None
+    ambiguous = False
     while True:
         tries += 1
         at_least = 0.0
@@ -85,8 +86,9 @@ def send(request: Request, patience: Patience) -> Call[Response]:
                     continue
             if response.ok:
                 _check_json(response)
-                return response
+                return replace(response, resent=ambiguous)
             trouble: Exception = answers.failure(response)
+            ambiguous |= response.status >= _AMBIGUOUS or response.status == 408
             at_least = retry_after(response, patience.clock())
             if answers.is_integrity_conflict(response):
                 conflicts += 1
@@ -97,6 +99,7 @@ def send(request: Request, patience: Patience) -> Call[Response]:
             # A web page stays one, unless it is a proxy's in front of a server that has answered before.
             page = isinstance(error, MalformedAnswer) and error.is_page and not patience.waiting
             trouble, passes = error, request.repeatable and not page
+            ambiguous = True
         if not passes:
             raise trouble
         now = patience.clock()

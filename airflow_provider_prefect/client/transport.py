@@ -7,6 +7,7 @@ with its headers) must not reach a log.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import ssl
@@ -111,13 +112,15 @@ def proxy(settings: Settings) -> str | None:
     return url
 
 
-def split_proxy(proxy: str | None) -> tuple[URL | None, aiohttp.BasicAuth | None]:
-    """A proxy's URL without its user, who aiohttp wants apart."""
+def split_proxy(proxy: str | None) -> tuple[URL | None, dict[str, str]]:
+    """A proxy's URL without its user, and the header that names the user, since aiohttp wants them apart."""
     if proxy is None:
-        return None, None
+        return None, {}
     url = URL(proxy)
-    auth = aiohttp.BasicAuth(url.user, url.password or "") if url.user else None
-    return url.with_user(None), auth
+    if not url.user:
+        return url, {}
+    pair = base64.b64encode(f"{url.user}:{url.password or ''}".encode("latin-1")).decode()
+    return url.with_user(None), {"Proxy-Authorization": f"Basic {pair}"}
 
 
 def unreachable(error: BaseException, settings: Settings) -> Unreachable:

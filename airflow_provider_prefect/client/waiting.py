@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from airflow_provider_prefect.client import rest
@@ -118,9 +118,11 @@ def unsuccessful(run: FlowRun, url: str) -> FlowRunUnsuccessful | None:
     return kind(f"Flow run {run.name!r} ended in state {str(run.state).rstrip('.')}. See {url}", run) if kind else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Looking:
-    """Answers a :class:`Look` by asking for the one flow run every so often; passes other effects on.
+    """Answers the looks of one wait by asking for the flow run every so often; passes other effects on.
+
+    Trouble is counted across looks: a wait also looks for a short while only, to read log lines in between.
 
     :param every: seconds between two looks.
     :param patience: how long trouble with the API is waited out.
@@ -128,6 +130,8 @@ class Looking:
 
     every: float
     patience: Patience
+    _trouble_since: float | None = field(default=None, init=False)
+    _missing: bool = field(default=False, init=False)
 
     def __call__(self, effect: Effect) -> Call[object]:
         if isinstance(effect, Look):
@@ -136,25 +140,29 @@ class Looking:
 
     def _look(self, look: Look) -> Call[FlowRun | None]:
         clock = self.patience.clock
-        pause, missing = look.known is not None, False
+        pause = look.known is not None
         while True:
             if pause:
                 yield from Sleep(max(0.0, min(self.every, look.until - clock())))
             pause = True
+            began = clock()
+            patient_until = (began if self._trouble_since is None else self._trouble_since) + self.patience.seconds
             # Not beyond the deadline, whose message is the one that the user should see.
-            patience = replace(self.patience, seconds=max(0.0, min(self.patience.seconds, look.until - clock())))
+            patience = replace(self.patience, seconds=max(0.0, min(patient_until, look.until) - began))
             try:
                 run = yield from retried(rest.read_flow_run(look.flow_run_id), patience)
             except FlowRunNotFound:
                 # Twice: a server that has just been restored or is one of several may not know it yet.
-                if missing:
+                if self._missing:
                     raise
-                missing = True
+                self._missing, self._trouble_since = True, None
             except Unreachable:
-                if clock() < look.until:
+                if clock() < look.until or began >= patient_until:
                     raise
+                if self._trouble_since is None:
+                    self._trouble_since = began
             else:
-                missing = False
+                self._missing, self._trouble_since = False, None
                 if run.state.id != look.known:
                     return run
             if clock() >= look.until:

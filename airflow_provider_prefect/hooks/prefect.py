@@ -171,7 +171,11 @@ class PrefectHook(BaseHook):
             work_queue_name=work_queue_name,
             enforce_parameter_schema=enforce_parameter_schema,
         )
-        return self._run(rest.create_flow_run(found.id, new))
+        return self.create_flow_run(found.id, new)
+
+    def create_flow_run(self, deployment_id: str, new: NewFlowRun) -> Created:
+        """Create a flow run of the deployment of this id, as :meth:`start_flow_run` does with its arguments."""
+        return self._run(rest.create_flow_run(deployment_id, new))
 
     # Waiting
 
@@ -254,6 +258,11 @@ class PrefectHook(BaseHook):
         """Ask a flow run to stop; returns the state it is in then, CANCELLING as a rule."""
         check_flow_run_id(flow_run_id)
         return self._run(rest.cancel_flow_run(flow_run_id))
+
+    def restart_flow_run(self, flow_run_id: str) -> bool:
+        """Put a flow run that has ended back to scheduled; returns whether Prefect did it."""
+        check_flow_run_id(flow_run_id)
+        return self._run(rest.restart_flow_run(flow_run_id))
 
     def read_flow_run_logs(self, flow_run_id: str, *, level: int = 0, most: int | None = None) -> list[LogRecord]:
         """The log lines of a flow run and of its task runs, the oldest first, ``most`` at the most."""

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_prefect import arguments, waits
-from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunTimeout, PrefectError
+from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunTimeout, FlowRunUnsuccessful, PrefectError
 from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.rest import NewFlowRun
 from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook
 from airflow_provider_prefect.links import PrefectFlowRunLink
 from airflow_provider_prefect.operators._changing import PrefectCancelFlowRunOperator, PrefectRenameFlowRunOperator
 from airflow_provider_prefect.outcome import failing_for_good, read_event
 from airflow_provider_prefect.recovery import try_of_task
+from airflow_provider_prefect.starting import Starting
+from airflow_provider_prefect.stopping import Stopper, TaskStopped
 from airflow_provider_prefect.waiter import FlowRunWaiter, checked_skip_on
 
 if TYPE_CHECKING:
@@ -23,13 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["PrefectCancelFlowRunOperator", "PrefectRenameFlowRunOperator", "PrefectStartFlowRunOperator"]
 
+_SAME_KEY = (
+    "Every try of this task uses the flow run that has its idempotency_key. For a new one each time put the try into "
+    "the key: idempotency_key='…-{{ ti.try_number }}'."
+)
+
 
 class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
     """Start a flow run of a Prefect deployment, wait until it has ended, and hand on what it returned.
 
-    The flow run is created with an idempotency key, so that a request whose answer was lost can be sent again
-    without a second run. A flow run that ends FAILED, CRASHED or CANCELLED fails the task, which then shows the failed
-    task runs and the last log lines.
+    The flow run is created exactly once: with an idempotency key, so that a request whose answer was lost can be sent
+    again; and a retry looks for what earlier tries have created. It goes on with a run that still lives, and takes over
+    the outcome of one that has completed. A cleared task starts a new flow run.
+
+    A flow run that ends FAILED, CRASHED or CANCELLED fails the task, which then shows the failed task runs and the last
+    log lines.
 
     XComs, the same whether the task defers or not: as soon as the flow run exists ``flow_run_id``, ``flow_run_url``
     and ``flow_run_name``; at its end ``state`` (its type), and ``result`` if it is fetched. The return value is the
@@ -48,6 +59,8 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         long from now (a timedelta, or text such as ``PT5M``); at once by default. (templated)
     :param idempotency_key: if Prefect has a run of this flow with this key, that run is used and none is created.
         By default a key of this very try of the task instance. (templated)
+    :param on_retry: what a retry does when the flow run of an earlier try has ended unsuccessful: ``new`` starts
+        another one, ``restart`` puts the same one back to scheduled. Not with ``idempotency_key``.
     :param enforce_parameter_schema: overrides whether the deployment checks parameters against its schema.
     :param wait_for_completion: wait for the flow run's end; without, the task ends when the flow run exists.
     :param deferrable: wait in the triggerer, without a worker slot. By default what ``[operators]
@@ -58,6 +71,8 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
     :param start_timeout: seconds (or a timedelta) within which it has to leave SCHEDULED and PENDING, from its
         scheduled start on. None by default.
     :param cancel_on_timeout: ask the flow run to stop when the wait runs out of time.
+    :param cancel_on_kill: ask the flow run to stop when a user stops the task: marks it or its Dag run failed or
+        successful, or clears it. That a worker is stopped or a triggerer restarted stops no flow run.
     :param max_unreachable: seconds for which the wait puts up with an API that does not answer usefully.
     :param stream_states: show the flow run's state changes in the task's log.
     :param stream_logs: show the flow run's log lines there too, each at its own level.
@@ -91,6 +106,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
     template_fields_renderers = {"parameters": "json", "job_variables": "json"}  # noqa: RUF012
     operator_extra_links = (PrefectFlowRunLink(),)
     ui_color = "#e3e9ff"
+    _stopper: Stopper | None = None
 
     def __init__(
         self,
@@ -104,6 +120,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         work_queue_name: str | None = None,
         scheduled_start_time: datetime | timedelta | str | None = None,
         idempotency_key: str | None = None,
+        on_retry: str = "new",
         enforce_parameter_schema: bool | None = None,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -111,6 +128,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         timeout: float | timedelta | None = None,
         start_timeout: float | timedelta | None = None,
         cancel_on_timeout: bool = True,
+        cancel_on_kill: bool = True,
         max_unreachable: float = MAX_UNREACHABLE,
         stream_states: bool = True,
         stream_logs: bool = False,
@@ -132,6 +150,11 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
             raise ConfigurationError(
                 "fetch_result needs wait_for_completion=True: a result is there when the flow run ends."
             )
+        if on_retry not in ("new", "restart"):
+            raise ConfigurationError(f"on_retry={on_retry!r} is neither 'new' nor 'restart'.")
+        if idempotency_key is not None and on_retry == "restart":
+            raise ConfigurationError("on_retry='restart' does not go with idempotency_key, whose run is used as it is.")
+        self.on_retry = on_retry
         self.deployment = deployment
         self.flow_name = flow_name
         self.parameters = parameters
@@ -150,6 +173,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         self.timeout = waits.checked_seconds("timeout", timeout)
         self.start_timeout = waits.checked_seconds("start_timeout", start_timeout)
         self.cancel_on_timeout = cancel_on_timeout
+        self.cancel_on_kill = cancel_on_kill
         self.max_unreachable = max_unreachable
         self.stream_states = stream_states
         self.stream_logs = stream_logs
@@ -167,6 +191,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
             start = arguments.start_time("scheduled_start_time", self.scheduled_start_time)
             run = self._start(hook, context, start)
         if not self.wait_for_completion:
+            self._stopper = None
             return run.id
         deadlines = waits.deadlines_from_now(
             self.timeout, self.start_timeout, self.execution_timeout, start.timestamp() if start else None
@@ -175,7 +200,14 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
             run = self._wait(hook, run, deadlines, self.poll_interval)
         except FlowRunTimeout as error:
             raise self._out_of_time(hook, error) from None
-        return self._finish(hook, context, run, hook.flow_run_url(run))
+        finally:
+            self._stopper = None
+        try:
+            return self._finish(hook, context, run, hook.flow_run_url(run))
+        except FlowRunUnsuccessful as error:
+            if self.idempotency_key and context["ti"].try_number > 1:
+                raise type(error)(f"{error} {_SAME_KEY}", error.run) from None
+            raise
 
     def execute_complete(self, context: Context, event: Any) -> str:
         """Take the task to its end when the trigger has seen that of the flow run."""
@@ -187,13 +219,21 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
             raise self._out_of_time(hook, error) from None
         return self._finish(hook, context, run, url)
 
+    def on_kill(self) -> None:
+        """Ask the flow run to stop, if it is a user who stops the task; see :mod:`..stopping`."""
+        stopper, self._stopper = self._stopper, None
+        if stopper is None:
+            return
+        if self.cancel_on_kill:
+            stopper.stop()
+        # Airflow 3 lets the task go on after this, until it kills the process.
+        raise TaskStopped("Airflow has stopped the task while it waited for its flow run.")
+
     def _start(self, hook: PrefectHook, context: Context, start: datetime | None) -> FlowRun:
         this_try = try_of_task(cast(Mapping[str, Any], context))
-        created = hook.start_flow_run(
-            self.deployment,
-            flow_name=self.flow_name,
+        new = NewFlowRun(
             parameters=arguments.json_object("parameters", self.parameters),
-            run_name=self.run_name or this_try.run_name,
+            name=self.run_name or this_try.run_name,
             tags=arguments.texts("tags", self.tags),
             labels=this_try.labels,
             context={"airflow": this_try.context},
@@ -203,9 +243,13 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
             idempotency_key=self.idempotency_key or this_try.idempotency_key,
             enforce_parameter_schema=self.enforce_parameter_schema,
         )
-        run = created.run
+        starting = Starting(hook, this_try, self.log, on_retry=self.on_retry, stop_older=self.cancel_on_kill)
+        self._stopper = Stopper(context["ti"], this_try, hook.settings, self.log)
+        deployment = hook.find_deployment(self.deployment, flow_name=self.flow_name)
+        run = starting.go(deployment.id, new, key_is_ours=not self.idempotency_key)
+        self._stopper.flow_run_id = run.id
         url = self._tell(context, run, hook.flow_run_url(run))
-        self.log.info("%s flow run %r: %s", "Created" if created.is_new else "Found again", run.name, url)
+        self.log.info("%s flow run %r: %s", starting.action.value.capitalize(), run.name, url)
         return run
 
     def _finish(self, hook: PrefectHook, context: Context, run: FlowRun, url: str) -> str:

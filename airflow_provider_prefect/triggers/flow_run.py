@@ -11,17 +11,25 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_prefect import outcome
+from airflow_provider_prefect.client import rest
 from airflow_provider_prefect.client.address import flow_run_url
 from airflow_provider_prefect.client.call import arun, handled
 from airflow_provider_prefect.client.errors import PrefectError
 from airflow_provider_prefect.client.newest import NewestRun
-from airflow_provider_prefect.client.retry import Patience
+from airflow_provider_prefect.client.retry import Patience, retried
 from airflow_provider_prefect.client.waiting import Deadlines, Looking, wait
 from airflow_provider_prefect.hooks.prefect import MAX_UNREACHABLE, PrefectHook
+from airflow_provider_prefect.stopping import state_in
 from airflow_provider_prefect.streaming import TaskLog
 
 _RESTARTED = 60.0
 """Seconds after the task has deferred, from which on a trigger that starts is taken for one that starts again."""
+
+_STOP_PATIENCE = 60.0
+"""Seconds for which a flow run is asked to stop when the API does not answer usefully."""
+
+_stopping: set[asyncio.Task[None]] = set()
+"""What is still at work after its trigger has gone; the event loop alone would not keep it."""
 
 
 class PrefectFlowRunTrigger(BaseTrigger):
@@ -41,6 +49,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
     :param stream_states: show the flow run's state changes in the task's log.
     :param stream_logs: show the flow run's log lines there too.
     :param newest_of: what to find it by: ``deployment_id``, ``since`` (ISO 8601) and ``tags``.
+    :param cancel_on_kill: ask the flow run to stop when a user stops the task while it is deferred (Airflow 3.3).
     """
 
     def __init__(
@@ -55,6 +64,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
         stream_states: bool = True,
         stream_logs: bool = False,
         newest_of: dict[str, Any] | None = None,
+        cancel_on_kill: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flow_run_id = flow_run_id
@@ -67,6 +77,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
         self.stream_states = stream_states
         self.stream_logs = stream_logs
         self.newest_of = newest_of
+        self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{type(self).__module__}.{type(self).__qualname__}", {
@@ -80,6 +91,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
             "stream_states": self.stream_states,
             "stream_logs": self.stream_logs,
             "newest_of": self.newest_of,
+            "cancel_on_kill": self.cancel_on_kill,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -115,3 +127,47 @@ class PrefectFlowRunTrigger(BaseTrigger):
                 self.flow_run_id = (await arun(call, http.perform)).id
             run = await arun(handled(wait(self.flow_run_id, deadlines, log), looking), http.perform)
             return outcome.ended(run, flow_run_url(http.settings.ui_url, run))
+
+    async def on_kill(self) -> None:
+        """Ask the flow run to stop, if a user has stopped the task. Airflow 3.3 calls this, older ones do not.
+
+        Airflow 3.3.2 cancels it after a second, so it goes on in a task of its own; and it calls it, too, when the
+        trigger has only moved to another triggerer (apache/airflow#73454), so it asks first.
+        """
+        if self.cancel_on_kill and self.flow_run_id is not None:
+            stopping = asyncio.create_task(self._stop(self.flow_run_id))
+            _stopping.add(stopping)
+            stopping.add_done_callback(_stopping.discard)
+            await asyncio.shield(stopping)
+
+    async def _stop(self, flow_run_id: str) -> None:
+        from airflow_provider_prefect.client.http import RenewableHttp
+        from airflow_provider_prefect.hooks.settings import aread_settings
+
+        try:
+            if await still_waits(self.task_instance, flow_run_id):
+                self.log.info("Flow run %s is waited for elsewhere now, and goes on.", flow_run_id)
+                return
+            async with RenewableHttp(lambda: aread_settings(self.prefect_conn_id, PrefectHook)) as http:
+                call = retried(rest.cancel_flow_run(flow_run_id), Patience(_STOP_PATIENCE))
+                state = await arun(call, http.perform)
+            self.log.info("Flow run %s was asked to stop, and is in state %s", flow_run_id, state)
+        except Exception as error:
+            self.log.warning("Flow run %s could not be asked to stop: %s", flow_run_id, error)
+
+
+async def still_waits(ti: Any, flow_run_id: str) -> bool:
+    """Whether the task instance is deferred, and waits for this very flow run.
+
+    After a clear it may be deferred again already, on another flow run.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetTaskStates, GetXCom
+
+    supervisor: Any = task_runner.SUPERVISOR_COMMS
+    of_ti = {"dag_id": ti.dag_id, "map_index": ti.map_index}
+    answer = await supervisor.asend(GetTaskStates(**of_ti, task_ids=[ti.task_id], run_ids=[ti.run_id]))
+    if state_in(answer.task_states, ti) != "deferred":
+        return False
+    xcom = await supervisor.asend(GetXCom(**of_ti, key="flow_run_id", run_id=ti.run_id, task_id=ti.task_id))
+    return bool(xcom.value == flow_run_id)
