@@ -52,10 +52,9 @@ class TaskLog:
             f"[{record.timestamp:%H:%M:%S}.{record.timestamp.microsecond // 1000:03}]{of} {record.message}",
         )
 
-    def on_left_out(self, lines: int) -> None:
-        self._log.warning(
-            "%s more log lines of the flow run are left out here. Prefect's UI has all of them.", f"{lines:,}"
-        )
+    def on_left_out(self, lines: int | None) -> None:
+        more = "Some" if lines is None else f"{lines:,}"
+        self._log.warning("%s more log lines of the flow run are left out here. Prefect's UI has all of them.", more)
 
     def failure(self, task_runs: Sequence[TaskRun], lines: Sequence[LogRecord]) -> None:
         """Show which task runs have failed, and the last lines."""

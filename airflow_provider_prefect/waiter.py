@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _FAILED = ("FAILED", "CRASHED")
 _SHOWN = 10
+
+_LATE = 2.0
+"""Seconds after a flow run's end in which its last lines and task runs reach Prefect."""
 
 
 class FlowRunWaiter:
@@ -90,6 +94,9 @@ class FlowRunWaiter:
 
     def _show_failure(self, hook: PrefectHook, run: FlowRun) -> None:
         """What the flow run has logged last, and its failed task runs. Whatever goes wrong here hides no failure."""
+        if run.end_time is not None:
+            # Not longer, whatever the clock of Prefect's server says.
+            time.sleep(max(0.0, min(_LATE, run.end_time.timestamp() + _LATE - time.time())))
         try:
             lines = [] if self.stream_logs else hook.read_last_logs(run.id)
             self._task_log().failure(hook.read_task_runs(run.id, state_types=_FAILED, most=_SHOWN), lines)

@@ -23,8 +23,14 @@ _OVERLAP = timedelta(seconds=10)
 _LATE = 1.0
 """Seconds between two looks for late lines after the end; they were seen to come up to 1.2 s late (prefect 3.8.8)."""
 
+_LAST_LOOKS = 6
+"""How often late lines are looked for; twice, if none comes."""
+
 _PATIENCE = Patience(10)
 """Lines are not worth more waiting: whoever follows them waits for the flow run, not for its log."""
+
+_TROUBLE = (PrefectError, AttributeError, KeyError, TypeError, ValueError)
+"""What reading lines may meet; the last ones where something else than Prefect has answered with JSON."""
 
 Show = Callable[[LogRecord, str | None], None]
 """Shows a line; the second argument is the name of the task run that logged it."""
@@ -46,29 +52,36 @@ class LogFollower:
         self._last: datetime | None = None
         self._seen: dict[str, datetime] = {}
         self._task_names: dict[str, str] = {}
+        self._in_trouble = False
 
     def read_new(self) -> Call[int]:
-        """Show the lines that have arrived since; returns how many. Trouble is logged, and left to the next time."""
+        """Show the lines that have arrived since; returns how many. Trouble is told once, and left to the next time."""
         before = self._shown
         try:
             yield from retried(self._read(), _PATIENCE)
-        except PrefectError as error:
-            log.warning("The log lines of flow run %s could not be read: %s", self.flow_run_id, error)
+            self._in_trouble = False
+        except _TROUBLE as error:
+            if not self._in_trouble:
+                log.warning("The log lines of flow run %s cannot be read at present: %s", self.flow_run_id, error)
+            self._in_trouble = True
         return self._shown - before
 
-    def read_last(self) -> Call[int]:
-        """Show the late lines of a run that has ended; returns how many lines more than shown there are."""
+    def read_last(self) -> Call[int | None]:
+        """Show the late lines of a run that has ended.
+
+        :return: how many lines more than shown there are; ``None`` if there are more, but nobody knows how many.
+        """
         yield from self.read_new()
-        for _ in range(5):
+        for look in range(_LAST_LOOKS):
             yield from Sleep(_LATE)
-            if not (yield from self.read_new()):
+            if not (yield from self.read_new()) and look:
                 break
         if self._shown < self._most:
             return 0
         try:
             return (yield from retried(rest_outputs.count_logs(self.flow_run_id), _PATIENCE)) - self._shown
-        except PrefectError:
-            return 1
+        except _TROUBLE:
+            return None
 
     def _read(self) -> Call[None]:
         after = self._last - _OVERLAP if self._last else None
@@ -89,15 +102,21 @@ class LogFollower:
             self._seen = {key: when for key, when in self._seen.items() if when >= oldest}
 
     def _name_tasks(self, page: list[LogRecord]) -> Call[None]:
-        ids = {record.task_run_id for record in page if record.task_run_id} - set(self._task_names)
+        ids = {
+            record.task_run_id
+            for record in page
+            if record.task_run_id and record.task_run_id not in self._task_names and record.id not in self._seen
+        }
         if ids:
             task_runs = yield from rest_outputs.read_task_runs(self.flow_run_id, ids=sorted(ids))
-            # On Prefect 3 a task run may be known later than its lines.
-            names = {task_run_id: f"task run {task_run_id[:8]}" for task_run_id in ids}
-            self._task_names |= names | {task_run.id: task_run.name for task_run in task_runs}
+            self._task_names |= {task_run.id: task_run.name for task_run in task_runs}
 
     def _show_one(self, record: LogRecord) -> None:
         self._seen[record.id] = record.timestamp
         self._last = max(self._last or record.timestamp, record.timestamp)
         self._shown += 1
-        self._show(record, self._task_names.get(record.task_run_id or ""))
+        name = None
+        if record.task_run_id:
+            # On Prefect 3 a task run is known later than its first lines.
+            name = self._task_names.get(record.task_run_id) or f"task run {record.task_run_id}"
+        self._show(record, name)

@@ -135,6 +135,8 @@ class TaskRun:
     state: State = _UNKNOWN
     task_key: str | None = None
     dynamic_key: str | None = None
+    flow_run_run_count: int = 0
+    """Which run of the flow run it belongs to: 2 after the flow's first retry, 0 if it never began."""
     expected_start_time: datetime | None = None
 
     @classmethod
@@ -146,6 +148,7 @@ class TaskRun:
             state=State.from_json(record["state"]) if record.get("state") else _UNKNOWN,
             task_key=record.get("task_key"),
             dynamic_key=record.get("dynamic_key"),
+            flow_run_run_count=record.get("flow_run_run_count") or 0,
             expected_start_time=_time(record.get("expected_start_time")),
         )
 

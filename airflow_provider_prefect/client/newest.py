@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_prefect.client import rest
 from airflow_provider_prefect.client.call import Call, Sleep
-from airflow_provider_prefect.client.errors import WaitTimeout
+from airflow_provider_prefect.client.errors import Unreachable, WaitTimeout
 from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
 
@@ -41,7 +41,7 @@ class NewestRun:
         }
         if self.tags:
             flow_runs["tags"] = {"all_": list(self.tags)}
-        criteria = {"flow_runs": flow_runs}
+        criteria = {"flow_runs": flow_runs, "limit": 1}
         found = yield from rest.filter_flow_runs(criteria, sort="EXPECTED_START_TIME_DESC", most=1)
         return found[0] if found else None
 
@@ -53,7 +53,14 @@ class NewestRun:
         clock = patience.clock
         waited = False
         while True:
-            run = yield from retried(self.find(clock()), patience)
+            # Not beyond the deadline, whose message is the one that the user should see.
+            until_then = replace(patience, seconds=max(0.0, min(patience.seconds, until - clock())))
+            try:
+                run = yield from retried(self.find(clock()), until_then)
+            except Unreachable:
+                if clock() < until:
+                    raise
+                run = None
             if run is not None:
                 return run
             if clock() >= until:

@@ -67,16 +67,26 @@ def read_task_runs(
 ) -> Call[list[TaskRun]]:
     """The task runs of the flow run, by expected start time; those of ``ids`` or in ``state_types`` only, if given.
 
-    On Prefect 3 they reach the server up to a second late.
+    On Prefect 3 they reach the server late: a few up to a second, of 200 at once the last ones after 8 s (3.8.8).
     """
+    criteria = _task_runs(flow_run_id, ids, state_types)
+    records = yield from pages("/task_runs/filter", {**criteria, "sort": "EXPECTED_START_TIME_ASC"}, most)
+    return [TaskRun.from_json(record) for record in records]
+
+
+def count_task_runs(flow_run_id: str, *, state_types: Sequence[str] = ()) -> Call[int]:
+    """How many task runs the server knows of the flow run by now, or of those in ``state_types``."""
+    response = yield from Request("POST", "/task_runs/count", _task_runs(flow_run_id, (), state_types))
+    return int(response.json())
+
+
+def _task_runs(flow_run_id: str, ids: Sequence[str], state_types: Sequence[str]) -> dict[str, Any]:
     task_runs: dict[str, Any] = {}
     if ids:
         task_runs["id"] = {"any_": list(ids)}
     if state_types:
         task_runs["state"] = {"type": {"any_": list(state_types)}}
-    criteria = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "task_runs": task_runs, "sort": "EXPECTED_START_TIME_ASC"}
-    records = yield from pages("/task_runs/filter", criteria, most)
-    return [TaskRun.from_json(record) for record in records]
+    return {"flow_runs": {"id": {"any_": [flow_run_id]}}, "task_runs": task_runs}
 
 
 def read_storage_block(block_id: str) -> Call[str | None]:

@@ -6,10 +6,11 @@ import base64
 import bz2
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,24 @@ from airflow_provider_prefect.client.errors import ResultError
 from airflow_provider_prefect.client.model import Artifact, State
 
 WAY_OUT = "Let the flow or task write JSON: persist_result=True, result_serializer='json'."
+
+_MALFORMED = (
+    ValueError,
+    ArithmeticError,  # of Decimal
+    AttributeError,
+    KeyError,
+    TypeError,
+    RecursionError,
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+_DURATION = re.compile(r"([-+])?P(?:(\d+)Y)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+
+_LZMA_MEMORY = 128 * 1024 * 1024
+"""Bytes; a file may ask for 4 GiB, lzma's strongest preset needs 65 MiB."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,7 @@ def located(state: State, whose: str) -> Literal | Record:
         return Literal(data.get("value"))
     if isinstance(data, Mapping) and data.get("storage_key"):
         serializer = data.get("serializer") or {"type": data.get("serializer_type") or "pickle"}
-        return Record(data["storage_key"], data.get("storage_block_id"), serializer)
+        return Record(str(data["storage_key"]), data.get("storage_block_id"), serializer)
     raise ResultError(
         f"{whose} has left no result: it either returned None or does not persist what it returns, which Prefect does "
         f"not tell apart. Let it persist: persist_result=True, result_serializer='json'; or leave an artifact."
@@ -64,17 +83,21 @@ def read(record: Record, content: bytes, most: int) -> Any:
     :param most: bytes that a compressed value may have in the end.
     :raises ResultError: it cannot be read as plain data.
     """
-    body, serializer = content, record.serializer
     try:
         wrapped = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         wrapped = None
-    if isinstance(wrapped, Mapping):
-        if set(wrapped) == {"metadata", "result"}:
-            body, serializer = str(wrapped["result"]).encode(), wrapped["metadata"].get("serializer") or serializer
-        elif set(wrapped) == {"serializer", "data", "prefect_version"}:
-            body, serializer = str(wrapped["data"]).encode(), wrapped["serializer"] or serializer
-    return _deserialized(body, serializer, most)
+    # A flow may itself return a mapping that looks like these, so they are looked at closely.
+    match wrapped:
+        case {"metadata": {"storage_key": _, "serializer": {"type": _} as serializer}, "result": str(body), **more}:
+            pass
+        case {"serializer": {"type": _} as serializer, "data": str(body), "prefect_version": str(), **more}:
+            pass
+        case _:
+            return _deserialized(content, record.serializer, most)
+    if more:
+        return _deserialized(content, record.serializer, most)
+    return _deserialized(body.encode(), serializer, most)
 
 
 def _deserialized(body: bytes, serializer: Mapping[str, Any], most: int) -> Any:
@@ -86,8 +109,10 @@ def _deserialized(body: bytes, serializer: Mapping[str, Any], most: int) -> Any:
         if kind == "json":
             return json.loads(body, object_hook=_from_prefect_json)
         if kind == "pickle":
-            return unpickle.plain(base64.b64decode(body), WAY_OUT)
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            return unpickle.plain(base64.b64decode(body), WAY_OUT, most)
+    except unpickle.TooLarge:
+        raise _too_large(most) from None
+    except _MALFORMED as error:
         raise ResultError(
             f"The result's file is not what Prefect says it is, {kind!r} ({type(error).__name__})."
         ) from None
@@ -96,7 +121,7 @@ def _deserialized(body: bytes, serializer: Mapping[str, Any], most: int) -> Any:
 
 def _decompressed(body: bytes, library: str, most: int) -> bytes:
     decompress: dict[str, Callable[[bytes, int], bytes]] = {
-        "lzma": lambda data, limit: lzma.LZMADecompressor().decompress(data, limit),
+        "lzma": lambda data, limit: lzma.LZMADecompressor(memlimit=_LZMA_MEMORY).decompress(data, limit),
         "bz2": lambda data, limit: bz2.BZ2Decompressor().decompress(data, limit),
         "zlib": lambda data, limit: zlib.decompressobj().decompress(data, limit),
         "gzip": lambda data, limit: zlib.decompressobj(31).decompress(data, limit),
@@ -122,8 +147,12 @@ def _from_prefect_json(value: dict[str, Any]) -> Any:
             return date.fromisoformat(data)
         case "datetime.time":
             return time.fromisoformat(data)
-        case "datetime.timedelta" if isinstance(data, int | float):
-            return timedelta(seconds=data)
+        case "datetime.timedelta":
+            return timedelta(seconds=data) if isinstance(data, int | float) else _duration(data)
+        case "builtins.set":
+            return set(data)
+        case "builtins.frozenset":
+            return frozenset(data)
         case "decimal.Decimal":
             return Decimal(data)
         case "uuid.UUID":
@@ -131,11 +160,38 @@ def _from_prefect_json(value: dict[str, Any]) -> Any:
     return data
 
 
+def _duration(text: str) -> timedelta:
+    """A duration as pydantic writes it: ``-P1Y70DT5.000007S``, its years of 365 days."""
+    parts = _DURATION.fullmatch(text)
+    if parts is None:
+        raise ValueError(text)
+    sign, years, *others = parts.groups(default="0")
+    days, hours, minutes, seconds = (Decimal(part) for part in others)
+    total = ((days + 365 * int(years)) * 24 + hours) * 3600 + minutes * 60 + seconds
+    return timedelta(microseconds=int(total * 1_000_000)) * (-1 if sign == "-" else 1)
+
+
 def of_artifact(artifact: Artifact) -> Any:
     """The value of an artifact: a table's rows, a markdown's or link's text, or whatever JSON it holds."""
     if artifact.type == "table" and isinstance(artifact.data, str):
         return json.loads(artifact.data)
     return artifact.data
+
+
+def as_xcom(value: Any) -> Any:
+    """``value`` with text for what not every Airflow's XCom can carry: ``UUID`` (before 3.2) and ``time``.
+
+    And with times in UTC: Airflow writes one with another offset, and cannot read it again.
+    """
+    if isinstance(value, dict):
+        return {key: as_xcom(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return type(value)(as_xcom(item) for item in value)
+    if isinstance(value, UUID | time):
+        return str(value)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC)
+    return value
 
 
 def checked(value: Any, most: int) -> Any:
@@ -148,13 +204,17 @@ def checked(value: Any, most: int) -> Any:
         for piece in json.JSONEncoder(default=_carried, allow_nan=False).iterencode(value):
             size += len(piece)
             if size > most:
-                raise ResultError(
-                    f"The result has more than max_result_size={most:,} bytes as JSON. Let the flow store it and "
-                    "return where it is, or raise max_result_size."
-                )
+                raise _too_large(most)
     except (TypeError, ValueError, RecursionError) as error:
         raise ResultError(f"The result cannot be handed on as an XCom: {error}.") from None
     return value
+
+
+def _too_large(most: int) -> ResultError:
+    return ResultError(
+        f"The result has more than max_result_size={most:,} bytes as JSON. Let the flow store it and return where it "
+        "is, or raise max_result_size."
+    )
 
 
 def _carried(value: Any) -> Any:

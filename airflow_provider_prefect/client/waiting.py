@@ -54,8 +54,8 @@ class Watcher(Protocol):
     def follower(self, flow_run_id: str) -> LogFollower | None:
         """What follows its log lines, if they are wanted."""
 
-    def on_left_out(self, lines: int) -> None:
-        """At the end, if there are more log lines than were shown."""
+    def on_left_out(self, lines: int | None) -> None:
+        """At the end, if there are more log lines than were shown; ``None`` if it is not known how many."""
 
 
 def wait(
@@ -90,7 +90,7 @@ def wait(
         run = seen
         watcher.on_change(run)
         if run.is_final:
-            if follower and (left_out := (yield from follower.read_last())):
+            if follower and (left_out := (yield from follower.read_last())) != 0:
                 watcher.on_left_out(left_out)
             return run
         if run.state.type not in NOT_STARTED:

@@ -27,9 +27,12 @@ def of_state(state: State, whose: str, roots: tuple[str, ...], most: int) -> Cal
     """
     from airflow_provider_prefect.storage import read_file
 
+    if state.type != "COMPLETED":
+        # What a failed run keeps is its exception, which would pass for a value where it is JSON.
+        raise ResultError(f"{whose} has returned nothing: it is in state {str(state).rstrip('.')}.")
     found = results.located(state, whose)
     if isinstance(found, results.Literal):
-        return found.value
+        return results.checked(found.value, most)
     path = found.key
     if found.block_id:
         base = yield from rest_outputs.read_storage_block(found.block_id)
@@ -45,12 +48,10 @@ def of_state(state: State, whose: str, roots: tuple[str, ...], most: int) -> Cal
 def of_task(flow_run_id: str, task_name: str, map_index: int, roots: tuple[str, ...], most: int) -> Call[Any]:
     """The value that a task run of a finished flow run has returned, or the list of all its mapped children's."""
     task_runs = yield from selecting.found(flow_run_id, task_name)
-    if map_index != selecting.ALL or len(task_runs) > 1:
+    if map_index == selecting.ALL:
         task_runs = selecting.in_map_order(task_runs, task_name)
-    if map_index != selecting.ALL:
-        if map_index >= len(task_runs):
-            raise ResultError(f"map_index={map_index}: task {task_name!r} has runs 0 to {len(task_runs) - 1} only.")
-        task_runs = [task_runs[map_index]]
+    else:
+        task_runs = [selecting.child(task_runs, task_name, map_index)]
     values = []
     for task_run in task_runs:
         values.append((yield from of_state(task_run.state, f"Task run {task_run.name!r}", roots, most)))

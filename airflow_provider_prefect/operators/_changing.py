@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_prefect import arguments, waits
-from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunNotFound
+from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunNotFound, PrefectError
+from airflow_provider_prefect.client.model import FINAL, LIVE
 from airflow_provider_prefect.client.waiting import Deadlines
 from airflow_provider_prefect.hooks.prefect import MAX_UNREACHABLE, PrefectHook
 from airflow_provider_prefect.links import PrefectFlowRunLink
@@ -73,7 +73,8 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
     and one that has ended already stays as it is, which is no failure. Runs that Prefect's own schedule has made for
     the future are left alone unless named by id: cancelled, they would be missing when their time comes.
 
-    The return value is the state type that the flow run is in then; for a deployment a list of ``{"id", "state"}``.
+    The return value is the state type that the flow run is in then; for a deployment a list of ``{"id", "state"}``. A
+    run that is deleted meanwhile is ``None``, or not in the list.
 
     :param flow_run_id: the flow run to stop. (templated)
     :param deployment: instead of it, ``flow/deployment`` or the id (UUID) of a deployment. (templated)
@@ -87,6 +88,7 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
     :param prefect_conn_id: the connection, of type ``prefect``. (templated)
     :raises AirflowFailException: an argument or the connection is wrong; no retry is made.
     :raises FlowRunNotFound: Prefect has no such flow run.
+    :raises PrefectError: Prefect leaves a run going: a paused one on Prefect 2.
     :raises WaitTimeout: a run had not ended in time.
     """
 
@@ -115,6 +117,8 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
             raise ConfigurationError("Give either flow_run_id, or deployment for all its live runs; both are given.")
         if deployment is None and tags is not None:
             raise ConfigurationError("tags choose among the runs of a deployment; they do not go with flow_run_id.")
+        if timeout is None:
+            raise ConfigurationError("timeout=None would wait for ever: some runs never leave CANCELLING.")
         self.flow_run_id = flow_run_id
         self.deployment = deployment
         self.tags = tags
@@ -137,51 +141,71 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
                 states = {run.id: self._cancel(hook, run.id)}
             else:
                 raise ConfigurationError(_missing_flow_run_id(self))
+        _check_agreed(states)
         if not self.wait_for_completion:
             return self._returned(states)
-        asked = {"ids": list(states), "deadline": time.time() + (self.timeout or 0)}
+        deadlines = waits.deadlines_from_now(self.timeout, None, self.execution_timeout)
+        asked = {"ids": list(states), "deadline": deadlines.finished}
         context["ti"].xcom_push(key=_ASKED, value=asked)
         return self._wait_for_all(hook, asked)
 
     def execute_complete(self, context: Context, event: Any) -> Any:
         """Go on when the trigger has seen the end of one of the flow runs."""
-        read_event(event)
+        with failing_for_good():
+            read_event(event)
         # What defer() is given does not reach a task that dag.test() resumes.
         asked = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=_ASKED, map_indexes=context["ti"].map_index)
         return self._wait_for_all(PrefectHook(self.prefect_conn_id), asked)
 
     def _cancel(self, hook: PrefectHook, flow_run_id: str) -> str:
         state = hook.cancel_flow_run(flow_run_id)
-        self.log.info("Flow run %s was asked to stop, and is in state %s", flow_run_id, state)
+        if state.type in FINAL and state.type != "CANCELLED":
+            self.log.info("Flow run %s had ended already, in state %s", flow_run_id, state)
+        else:
+            self.log.info("Flow run %s was asked to stop, and is in state %s", flow_run_id, state)
         return state.type
 
     def _cancel_all(self, hook: PrefectHook, deployment: str) -> dict[str, str]:
         """Ask all live runs to stop, and again those that have appeared meanwhile, until there are no new ones."""
         deployment_id = hook.find_deployment(deployment).id
         tags = arguments.texts("tags", self.tags)
-        states: dict[str, str] = {}
+        states: dict[str, str | None] = {}
         while new := [run for run in hook.find_live_flow_runs(deployment_id, tags) if run.id not in states]:
             for run in new:
                 try:
                     states[run.id] = self._cancel(hook, run.id)
                 except FlowRunNotFound:
-                    states[run.id] = "CANCELLED"
+                    self.log.info("Flow run %s was deleted meanwhile.", run.id)
+                    states[run.id] = None
         if not states:
             self.log.info("No run of deployment %s is live.", deployment)
-        return states
+        return {flow_run_id: state for flow_run_id, state in states.items() if state}
 
     def _wait_for_all(self, hook: PrefectHook, asked: dict[str, Any]) -> Any:
         deadlines = Deadlines(finished=asked["deadline"])
-        runs = {run.id: run for run in hook.read_flow_runs(asked["ids"])}
-        for flow_run_id, run in runs.items():
+        there = {run.id: run for run in hook.read_flow_runs(asked["ids"])}
+        states: dict[str, str] = {}
+        for flow_run_id in asked["ids"]:
+            run = there.get(flow_run_id)
+            if run is None:
+                self.log.info("Flow run %s was deleted meanwhile.", flow_run_id)
+                continue
             if not run.is_final:
-                runs[flow_run_id] = self._wait(hook, run, deadlines, self.poll_interval)
-        return self._returned({flow_run_id: run.state.type for flow_run_id, run in runs.items()})
+                run = self._wait(hook, run, deadlines, self.poll_interval)
+            states[flow_run_id] = run.state.type
+        return self._returned(states)
 
     def _returned(self, states: dict[str, str]) -> Any:
         if self.deployment:
             return [{"id": flow_run_id, "state": state} for flow_run_id, state in states.items()]
-        return next(iter(states.values()))
+        return next(iter(states.values()), None)
+
+
+def _check_agreed(states: Mapping[str, str]) -> None:
+    """Fail if Prefect has not agreed to stop a flow run; Prefect 2 does not for a paused one."""
+    live = ", ".join(f"{flow_run_id} ({state})" for flow_run_id, state in states.items() if state in LIVE)
+    if live:
+        raise PrefectError(f"Prefect was asked to stop these flow runs, but leaves them as they are: {live}.")
 
 
 def _missing_flow_run_id(task: BaseOperator) -> str:

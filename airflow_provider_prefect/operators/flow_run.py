@@ -12,6 +12,7 @@ from airflow_provider_prefect import arguments, waits
 from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunTimeout, FlowRunUnsuccessful, PrefectError
 from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.rest import NewFlowRun
+from airflow_provider_prefect.client.results import as_xcom
 from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook
 from airflow_provider_prefect.links import PrefectFlowRunLink
 from airflow_provider_prefect.operators._changing import PrefectCancelFlowRunOperator, PrefectRenameFlowRunOperator
@@ -264,7 +265,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         key = self.fetch_result if isinstance(self.fetch_result, str) else None
         # An event tells the state, but not where its data is.
         whole = run if key else hook.read_flow_run(run.id)
-        return hook.read_result(whole, artifact_key=key, max_size=self.max_result_size)
+        return as_xcom(hook.read_result(whole, artifact_key=key, max_size=self.max_result_size))
 
     def _out_of_time(self, hook: PrefectHook, error: FlowRunTimeout) -> FlowRunTimeout:
         """Stop the flow run if so asked; ``error``, with what has become of the run."""

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_prefect import waits
 from airflow_provider_prefect.client.errors import ConfigurationError
 from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.results import as_xcom
 from airflow_provider_prefect.client.selecting import ALL
 from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook
 from airflow_provider_prefect.links import PrefectFlowRunLink
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 class PrefectGetTaskRunResultOperator(FlowRunWaiter, BaseOperator):
     """Wait until a flow run has ended, and fetch what one of its tasks has returned, or the flow itself.
 
-    The value is the return value. It is plain data: numbers, text, containers, dates and times, ``Decimal`` and
-    ``UUID``; the task or flow has to persist it (``persist_result=True``), best as JSON. Further XComs:
+    The value is the return value. It is plain data: numbers, text, containers, dates, times and ``Decimal``, and text
+    for a ``UUID``; the task or flow has to persist it (``persist_result=True``), best as JSON. Further XComs:
     ``flow_run_id``, ``flow_run_url`` and ``flow_run_name`` before the wait, ``state`` at its end.
 
     :param flow_run_id: the flow run. (templated)
@@ -112,15 +113,16 @@ class PrefectGetTaskRunResultOperator(FlowRunWaiter, BaseOperator):
 
     def _fetch(self, hook: PrefectHook, context: Context, run: FlowRun, url: str, index: int) -> Any:
         self._end(hook, context, run, url)
+        most = self.max_result_size
         if self.task_name:
-            return hook.read_task_run_result(run.id, self.task_name, map_index=index, max_size=self.max_result_size)
+            return as_xcom(hook.read_task_run_result(run.id, self.task_name, map_index=index, max_size=most))
         # An event tells the state, but not where its data is.
         whole = run if self.artifact_key else hook.read_flow_run(run.id)
-        return hook.read_result(whole, artifact_key=self.artifact_key, max_size=self.max_result_size)
+        return as_xcom(hook.read_result(whole, artifact_key=self.artifact_key, max_size=most))
 
     def _map_index(self) -> int:
         try:
-            index = int(self.map_index)
+            index = int(str(self.map_index))
         except ValueError:
             index = ALL - 1
         if index < ALL:

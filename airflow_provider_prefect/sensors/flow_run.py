@@ -182,7 +182,9 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
             self._task_log().on_change(run)
             return PokeReturnValue(is_done=False)
         # Seen to its end once more by a wait, which shows the log lines if they are wanted.
-        run = hook.wait_for_flow_run(run.id, poll_interval=self.poke_interval, watcher=self._task_log())
+        run = hook.wait_for_flow_run(
+            run.id, poll_interval=self.poke_interval, max_unreachable=self.max_unreachable, watcher=self._task_log()
+        )
         return PokeReturnValue(is_done=True, xcom_value=self._finish(hook, context, run, url))
 
     def _newest(self, hook: PrefectHook, context: Context) -> NewestRun | None:

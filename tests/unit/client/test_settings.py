@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from typing import Any
+
+import pytest
+
+from airflow_provider_prefect.client.settings import Settings
+
+
+def settings(**fields: Any) -> Settings:
+    return Settings("http://host:4200/api", "http://host:4200", **fields)
+
+
+def test_an_api_key_is_sent_as_a_bearer_token() -> None:
+    assert settings(api_key="pnu_x").request_headers()["Authorization"] == "Bearer pnu_x"
+
+
+@pytest.mark.parametrize("password", ["pass", "pass:with:colons", "pässwörd", ""])
+def test_user_and_password_are_sent_as_basic_auth(password: str) -> None:
+    scheme, _, token = settings(user="admin", password=password).request_headers()["Authorization"].partition(" ")
+    assert scheme == "Basic"
+    assert b64decode(token).decode() == f"admin:{password}"
+
+
+def test_a_user_without_a_password_is_sent_with_an_empty_one() -> None:
+    assert settings(user="admin").request_headers()["Authorization"] == f"Basic {b64encode(b'admin:').decode()}"
+
+
+def test_user_and_password_come_before_an_api_key() -> None:
+    assert settings(user="admin", password="p", api_key="k").request_headers()["Authorization"].startswith("Basic ")
+
+
+def test_without_credentials_nothing_is_sent() -> None:
+    assert settings().request_headers() == {"Accept": "application/json"}
+
+
+def test_the_connections_own_headers_are_added() -> None:
+    headers = settings(api_key="k", headers={"CF-Access-Client-Id": "id"}).request_headers()
+    assert headers == {"Accept": "application/json", "Authorization": "Bearer k", "CF-Access-Client-Id": "id"}
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
+def test_the_connections_own_headers_win_however_they_are_written(name: str) -> None:
+    headers = settings(api_key="k", headers={name: "Custom token"}).request_headers()
+    assert headers == {"Accept": "application/json", name: "Custom token"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"user": "admin", "password": "p", "api_key": "k"}, "user and password"),
+        ({"api_key": "k"}, "API key"),
+        ({"headers": {"authorization": "Custom token"}}, "Authorization header"),
+        ({"headers": {"X": "y"}}, "no credentials"),
+        ({}, "no credentials"),
+    ],
+)
+def test_how_requests_are_authenticated_is_said_in_words(fields: dict[str, Any], words: str) -> None:
+    assert settings(**fields).authentication == words
+
+
+SECRETS: dict[str, Any] = {
+    "api_key": "s3cret-key",
+    "user": "s3cret-user",
+    "password": "s3cret-password",
+    "headers": {"X-Token": "s3cret-header"},
+    "proxy": "http://u:s3cret-proxy@proxy:3128",
+}
+
+
+def test_no_secret_is_in_the_repr() -> None:
+    text = f"{settings(**SECRETS)!r} {settings(**SECRETS)}"
+    assert "s3cret" not in text
+    assert "http://host:4200/api" in text
+
+
+def test_everything_secret_is_named_for_the_masker() -> None:
+    secrets = settings(**SECRETS).secrets()
+    basic = b64encode(b"s3cret-user:s3cret-password").decode()
+    assert {"s3cret-key", "s3cret-password", basic, "s3cret-header", SECRETS["proxy"]} <= set(secrets)
+
+
+def test_nothing_that_is_not_set_is_named_for_the_masker() -> None:
+    assert settings().secrets() == []
+    assert settings(api_key="", password="").secrets() == []
+
+
+def test_only_the_api_of_cloud_is_cloud() -> None:
+    assert Settings("https://api.prefect.cloud/api/accounts/a/workspaces/w", "").is_cloud
+    assert not settings().is_cloud
+    assert not Settings("https://api.prefect.cloud.example/api", "").is_cloud
+
+
+def test_equal_settings_are_one_key_and_other_headers_make_another() -> None:
+    first, second = settings(headers={"A": "1"}), settings(headers={"A": "1"})
+    assert len({first, second}) == 1
+    assert len({first, settings(headers={"A": "2"})}) == 2
+    assert len({first, settings(headers={"A": "1"}, api_key="k")}) == 2
