@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_prefect.client.errors import ConfigurationError, PrefectError
+from airflow_provider_prefect.client.errors import ApiError, ConfigurationError, PrefectError, Unreachable
 from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.rest import NewFlowRun
 from airflow_provider_prefect.recovery import Action, TryOfTask, decide
 
 if TYPE_CHECKING:
     from airflow_provider_prefect.hooks.prefect import PrefectHook
+
+_RESTARTS = 3
+"""How often a flow run is put back to scheduled if the answers to that get lost."""
 
 
 class Starting:
@@ -44,8 +47,10 @@ class Starting:
         self._stop(decision.stop)
         self.action = decision.action
         if decision.run is not None:
-            if decision.action is not Action.RESTART or self._hook.restart_flow_run(decision.run.id):
+            if decision.action is not Action.RESTART:
                 return decision.run
+            if restarted := self._restart(decision.run):
+                return restarted
             self._log.warning("Prefect does not restart flow run %r (%s).", decision.run.name, decision.run.state)
             self.action = Action.CREATE
         created = self._hook.create_flow_run(deployment_id, new)
@@ -56,6 +61,23 @@ class Starting:
                 "run of the same name and start. Give idempotency_key, or delete that flow run."
             )
         return created.run
+
+    def _restart(self, run: FlowRun) -> FlowRun | None:
+        """The flow run as it is when it was put back to scheduled; ``None`` if Prefect does not put it back.
+
+        The request is never sent twice without a look in between, since a run may start, and end, right after it.
+        """
+        for _ in range(_RESTARTS):
+            try:
+                accepted = self._hook.restart_flow_run(run.id)
+            except (Unreachable, ApiError):
+                accepted = True  # perhaps; a look will tell
+            now = self._hook.read_flow_run(run.id)
+            if now.state.id != run.state.id:
+                return now
+            if not accepted:
+                break
+        return None
 
     def _earlier_runs(self) -> Sequence[FlowRun]:
         keys = self._this_try.earlier_keys

@@ -40,6 +40,8 @@ def read_file(path: str, roots: Sequence[str], most: int) -> bytes:
         ) from None
     except (ImportError, ValueError) as error:  # no filesystem for this kind of URL, or a name it does not take
         raise ResultError(f"The result's file {path!r} cannot be read: {error}.") from None
+    except Exception as error:  # of the storage's own library, whose text may hold anything
+        raise ResultError(f"The result's file {path!r} cannot be read: {type(error).__name__}.") from None
     if len(content) > most:
         raise ResultError(f"The result's file {path!r} has more than {most:,} bytes.")
     return content

@@ -28,29 +28,39 @@ def checked_poll_interval(name: str, seconds: float) -> float:
 
 def checked_seconds(name: str, value: float | timedelta | None) -> float | None:
     """``value`` as seconds, unless it is no length of time."""
-    if value is None:
-        return None
+    return None if value is None else checked_length(name, value)
+
+
+def checked_length(name: str, value: float | timedelta, *, zero: bool = False) -> float:
+    """``value`` as seconds, unless it is no length of time; ``zero`` may be one."""
     seconds: Any = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not 0 <= seconds < math.inf or (seconds == 0 and not zero):
+        least = "0 or above" if zero else "above 0"
         raise ConfigurationError(
-            f"{name}={value!r} is no length of time: it is a number of seconds above 0, or a timedelta."
+            f"{name}={value!r} is no length of time: it is a number of seconds {least}, or a timedelta."
         )
     return float(seconds)
 
 
 def deadlines_from_now(
-    timeout: float | None, start_timeout: float | None, execution_timeout: timedelta | None, start: float | None = None
+    timeout: float | None,
+    start_timeout: float | None,
+    execution_timeout: timedelta | None,
+    start: float | None = None,
+    began: float | None = None,
 ) -> Deadlines:
     """When a wait that begins now ends without the flow run.
 
     :param execution_timeout: the task's; Airflow 3 does not enforce it while a task is deferred, so the wait does.
     :param start: the epoch second from which ``start_timeout`` counts, if that is later than now.
+    :param began: the epoch second at which the task began, from which ``execution_timeout`` counts; now without.
     """
     now = time.time()
     ends = [now + timeout] if timeout is not None else []
     if execution_timeout is not None:
         seconds = execution_timeout.total_seconds()
-        ends.append(now + seconds - min(_BEFORE_ALARM, seconds / 4))
+        ends.append((began or now) + seconds - min(_BEFORE_ALARM, seconds / 4))
     started = math.inf if start_timeout is None else max(now, start or now) + start_timeout
     return Deadlines(finished=min(ends, default=math.inf), started=started)
 

@@ -17,6 +17,7 @@ from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOpera
 @dag(schedule=None, params={"month": "2026-10"}, tags=["example", "prefect"], doc_md=__doc__)
 def example_prefect_start_flow_run() -> None:
     """Have Prefect total a month's sales, then read the totals in Airflow."""
+    # [START start]
     summarise = PrefectStartFlowRunOperator(
         task_id="summarise",
         deployment="sales-report/demo",
@@ -24,7 +25,9 @@ def example_prefect_start_flow_run() -> None:
         fetch_result=True,  # pushes what the flow returned as the XCom "result"
         deferrable=True,  # the triggerer waits, no worker does
     )
+    # [END start]
 
+    # [START result]
     @task
     def report(summary: dict[str, Any]) -> str:
         """Say in one line what the flow found."""
@@ -37,6 +40,7 @@ def example_prefect_start_flow_run() -> None:
         return line
 
     report(summarise.output["result"])
+    # [END result]
 
 
 example_prefect_start_flow_run()

@@ -25,6 +25,8 @@ _UI_PAGES = frozenset(
     )
 )
 
+_API = re.compile(r"(?<![a-z0-9])api(?![a-z0-9])", re.IGNORECASE)
+
 
 def api_url(address: str) -> str:
     """The API URL that ``address`` means, without a trailing slash.
@@ -91,7 +93,7 @@ def _api_path(path: str) -> str:
         page = next((n for n, segment in enumerate(segments) if segment in _UI_PAGES), None)
         segments = segments[:page]
     # Someone who serves the API below another name (PREFECT_SERVER_API_BASE_PATH) has it in the path already.
-    if not any("api" in unquote(segment).lower() for segment in segments):
+    if not any(_API.search(unquote(segment)) for segment in segments):
         segments.append("api")
     return "/" + "/".join(segments)
 

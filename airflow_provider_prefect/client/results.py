@@ -66,7 +66,9 @@ def located(state: State, whose: str) -> Literal | Record:
     if isinstance(data, Mapping) and data.get("type") == "literal":
         return Literal(data.get("value"))
     if isinstance(data, Mapping) and data.get("storage_key"):
-        serializer = data.get("serializer") or {"type": data.get("serializer_type") or "pickle"}
+        serializer = data.get("serializer") or data.get("serializer_type") or "pickle"
+        if not isinstance(serializer, Mapping):
+            serializer = {"type": serializer}
         return Record(str(data["storage_key"]), data.get("storage_block_id"), serializer)
     raise ResultError(
         f"{whose} has left no result: it either returned None or does not persist what it returns, which Prefect does "

@@ -126,7 +126,7 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
         self.deferrable = deferrable
         self.poll_interval = waits.checked_poll_interval("poll_interval", poll_interval)
         self.timeout = waits.checked_seconds("timeout", timeout)
-        self.max_unreachable = max_unreachable
+        self.max_unreachable = waits.checked_length("max_unreachable", max_unreachable, zero=True)
         self.prefect_conn_id = prefect_conn_id
 
     def execute(self, context: Context) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_prefect import arguments, waits
 from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunTimeout, FlowRunUnsuccessful, PrefectError
@@ -175,7 +177,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         self.start_timeout = waits.checked_seconds("start_timeout", start_timeout)
         self.cancel_on_timeout = cancel_on_timeout
         self.cancel_on_kill = cancel_on_kill
-        self.max_unreachable = max_unreachable
+        self.max_unreachable = waits.checked_length("max_unreachable", max_unreachable, zero=True)
         self.stream_states = stream_states
         self.stream_logs = stream_logs
         self.fail_on_unsuccessful = fail_on_unsuccessful
@@ -187,6 +189,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Start the flow run, and wait for it as asked."""
+        began = time.time()
         with failing_for_good():
             hook = PrefectHook(self.prefect_conn_id)
             start = arguments.start_time("scheduled_start_time", self.scheduled_start_time)
@@ -195,14 +198,15 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
             self._stopper = None
             return run.id
         deadlines = waits.deadlines_from_now(
-            self.timeout, self.start_timeout, self.execution_timeout, start.timestamp() if start else None
+            self.timeout, self.start_timeout, self.execution_timeout, start.timestamp() if start else None, began
         )
+        # While the task is being deferred the stopper stays: a user may stop it before Airflow has taken that in.
         try:
             run = self._wait(hook, run, deadlines, self.poll_interval)
         except FlowRunTimeout as error:
-            raise self._out_of_time(hook, error) from None
-        finally:
             self._stopper = None
+            raise self._out_of_time(hook, error) from None
+        self._stopper = None
         try:
             return self._finish(hook, context, run, hook.flow_run_url(run))
         except FlowRunUnsuccessful as error:
@@ -222,11 +226,17 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
 
     def on_kill(self) -> None:
         """Ask the flow run to stop, if it is a user who stops the task; see :mod:`..stopping`."""
-        stopper, self._stopper = self._stopper, None
+        stopper = self._stopper
         if stopper is None:
             return
-        if self.cancel_on_kill:
-            stopper.stop()
+        if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
+            # The alarm for execution_timeout. The wait ends before it, unless an API has hung for all this time.
+            if self.cancel_on_timeout:
+                stopper.cancel()
+            return
+        if self.cancel_on_kill and not stopper.stop():
+            return
+        self._stopper = None
         # Airflow 3 lets the task go on after this, until it kills the process.
         raise TaskStopped("Airflow has stopped the task while it waited for its flow run.")
 
@@ -255,14 +265,15 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
 
     def _finish(self, hook: PrefectHook, context: Context, run: FlowRun, url: str) -> str:
         self._end(hook, context, run, url)
-        if self.fetch_result and run.state.type == "COMPLETED":
+        if str(self.fetch_result) not in ("False", "None", "") and run.state.type == "COMPLETED":
             with failing_for_good():
                 result = self._result(hook, run)
             context["ti"].xcom_push(key="result", value=result)
         return run.id
 
     def _result(self, hook: PrefectHook, run: FlowRun) -> Any:
-        key = self.fetch_result if isinstance(self.fetch_result, str) else None
+        # What is templated is text: True has become "True".
+        key = None if str(self.fetch_result) == "True" else str(self.fetch_result)
         # An event tells the state, but not where its data is.
         whole = run if key else hook.read_flow_run(run.id)
         return as_xcom(hook.read_result(whole, artifact_key=key, max_size=self.max_result_size))

@@ -87,7 +87,7 @@ class PrefectGetTaskRunResultOperator(FlowRunWaiter, BaseOperator):
         self.deferrable = deferrable
         self.poll_interval = waits.checked_poll_interval("poll_interval", poll_interval)
         self.timeout = waits.checked_seconds("timeout", timeout)
-        self.max_unreachable = max_unreachable
+        self.max_unreachable = waits.checked_length("max_unreachable", max_unreachable, zero=True)
         self.stream_states = stream_states
         self.stream_logs = stream_logs
         self.fail_on_unsuccessful = fail_on_unsuccessful

@@ -122,7 +122,7 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
         self.include_parameters = include_parameters
         self.deferrable = deferrable
         self.start_timeout = waits.checked_seconds("start_timeout", start_timeout)
-        self.max_unreachable = max_unreachable
+        self.max_unreachable = waits.checked_length("max_unreachable", max_unreachable, zero=True)
         self.stream_states = stream_states
         self.stream_logs = stream_logs
         self.fail_on_unsuccessful = fail_on_unsuccessful

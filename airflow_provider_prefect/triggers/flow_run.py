@@ -102,7 +102,9 @@ class PrefectFlowRunTrigger(BaseTrigger):
             event = outcome.gave_up(self.flow_run_id or "", error)
         except Exception as error:
             self.log.exception("Waiting for flow run %s failed.", self.flow_run_id)
-            event = outcome.gave_up(self.flow_run_id or "", error)
+            # An event is kept in clear, and what the text of an unforeseen error holds nobody knows.
+            unforeseen = PrefectError(f"The trigger failed with {type(error).__name__}; its log says where.")
+            event = outcome.gave_up(self.flow_run_id or "", unforeseen)
         if getattr(self, "task_instance", None) is not None:
             await asyncio.sleep(max(0.0, self.not_before - time.time()))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]

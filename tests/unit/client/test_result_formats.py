@@ -208,7 +208,7 @@ def test_a_value_that_is_not_of_the_type_it_says_is_an_error(name: str, data: An
     [("lzma", lzma.compress), ("bz2", bz2.compress), ("zlib", zlib.compress), ("gzip", gzip.compress)],
 )
 def test_a_bomb_is_refused_before_it_goes_off(library: str, compress: Callable[[bytes], bytes]) -> None:
-    content = base64.b64encode(compress(b"0" * 64 * MIB)).decode()
+    content = base64.b64encode(compress(b"0" * 24 * MIB)).decode()
     data = {"storage_key": "k", "serializer": compressed_by(JSON, library)}
     tracemalloc.start()
     try:
@@ -220,20 +220,19 @@ def test_a_bomb_is_refused_before_it_goes_off(library: str, compress: Callable[[
 
 
 def test_a_bomb_in_a_bomb_is_refused() -> None:
-    inner = compressed("0" * 64 * MIB)
+    inner = compressed("0" * 24 * MIB)
     data = {"storage_key": "k", "serializer": compressed_by(compressed_by(JSON))}
     with pytest.raises(ResultError, match="when it is decompressed"):
         value_of(data, compressed(inner))
 
 
 def test_a_file_that_asks_for_gigabytes_to_be_decompressed_is_refused() -> None:
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1536 * MIB}]
     content = bytearray(lzma.compress(b"1", filters=[{"id": lzma.FILTER_LZMA2, "preset": 0}]))
     # The dictionary's size is one byte of the block's header, which ends in a checksum.
     start, length = 12, (content[12] + 1) * 4
-    content[start + 4] = 37
+    content[start + 4] = 37  # 1.5 GiB
     content[start + length - 4 : start + length] = zlib.crc32(content[start : start + length - 4]).to_bytes(4, "little")
-    assert lzma.decompress(bytes(content)) == b"1", filters
+    assert lzma.decompress(bytes(content)) == b"1"
     data = {"storage_key": "k", "serializer": compressed_by(JSON)}
     with pytest.raises(ResultError, match=r"not what Prefect says it is.*LZMAError"):
         value_of(data, base64.b64encode(content).decode())
@@ -261,7 +260,7 @@ def test_a_value_that_doubles_at_each_level_is_measured_only_until_it_is_too_lar
         checked(bomb, MIB)
 
 
-@pytest.mark.parametrize("serializer", ["json", 5, [], {"type": None}, {"type": "compressed/json", "serializer": "x"}])
+@pytest.mark.parametrize("serializer", ["yaml", 5, [1], {"type": None}, {"type": "compressed/json", "serializer": "x"}])
 def test_a_serializer_that_is_not_described_as_prefect_does_is_an_error(serializer: Any) -> None:
     with pytest.raises(ResultError):
         value_of({"storage_key": "k", "serializer": serializer}, compressed("1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -455,6 +456,7 @@ def test_a_trigger_is_given_ids_and_numbers_that_airflow_keeps_as_json(
     )
     task = operator(deferrable=True, parameters={"token": "hush-parameter"}, timeout=3600, start_timeout=60)
     task.poll_interval = 7
+    before = time.time()
     deferred = deferral(task, context)
     _, kwargs = deferred.trigger.serialize()
     assert deferred.method_name == "execute_complete"
@@ -463,6 +465,7 @@ def test_a_trigger_is_given_ids_and_numbers_that_airflow_keeps_as_json(
     assert "hush" not in json.dumps(kwargs)
     assert kwargs["flow_run_id"] == ti.xcoms["flow_run_id"]
     assert (kwargs["prefect_conn_id"], kwargs["poll_interval"]) == ("prefect_default", 7)
+    assert kwargs["not_before"] > before
     assert restored(deferred.trigger, through_airflow).serialize() == deferred.trigger.serialize()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -351,11 +352,13 @@ def test_a_deferred_sensor_shows_the_run_before_it_waits(
     run_id = prefect.add_flow_run("RUNNING")
     task = sensor("deferred", flow_run_id=run_id, timeout=3600, poke_interval=7)
     task.poke_interval = 7
+    before = time.time()
     deferred = deferral(task, context)
     assert [*ti.xcoms] == ["flow_run_id", "flow_run_url", "flow_run_name"]
     _, kwargs = deferred.trigger.serialize()
     assert json.loads(json.dumps(kwargs)) == through_airflow(kwargs) == kwargs
     assert (kwargs["flow_run_id"], kwargs["poll_interval"]) == (run_id, 7)
+    assert kwargs["not_before"] > before
     assert deferred.timeout is None
 
 

@@ -1,0 +1,160 @@
+"""What the docs say exists: the code that they quote, every argument, every field of the connection."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_prefect.hooks.prefect import PrefectHook
+from airflow_provider_prefect.hooks.settings import read_settings
+from airflow_provider_prefect.operators.flow_run import (
+    PrefectCancelFlowRunOperator,
+    PrefectRenameFlowRunOperator,
+    PrefectStartFlowRunOperator,
+)
+from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
+from airflow_provider_prefect.provider_info import CONN_FIELDS
+from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.rst"))}
+EXAMPLES = sorted((ROOT / "example_dags").glob("*.py"))
+
+HOW_TOS: dict[str, type[Any]] = {
+    "howto/start.rst": PrefectStartFlowRunOperator,
+    "howto/sensor.rst": PrefectFlowRunSensor,
+    "howto/rename.rst": PrefectRenameFlowRunOperator,
+    "howto/cancel.rst": PrefectCancelFlowRunOperator,
+    "howto/result.rst": PrefectGetTaskRunResultOperator,
+}
+
+# The arguments of Prefect 1's six tasks (prefect 1.4.1).
+SEED = {
+    "create_flow_run": (
+        *("flow_id", "flow_name", "project_name", "parameters", "context", "labels", "run_name", "run_config"),
+        *("scheduled_start_time", "idempotency_key"),
+    ),
+    "wait_for_flow_run": ("flow_run_id", "stream_states", "stream_logs", "raise_final_state", "max_duration"),
+    "get_task_run_result": ("flow_run_id", "task_slug", "map_index", "poll_time"),
+    "StartFlowRun": (
+        *("flow_name", "project_name", "parameters", "wait", "new_flow_context", "run_name", "run_config"),
+        *("scheduled_start_time", "poll_interval", "create_link_artifact", "idempotency_key"),
+    ),
+    "RenameFlowRun": ("flow_run_id", "flow_run_name"),
+    "CancelFlowRun": ("flow_run_id",),
+}
+
+
+def quotations() -> list[tuple[str, Path, dict[str, str]]]:
+    """Page, file and options of every ``literalinclude``."""
+    found = []
+    for name, page in PAGES.items():
+        for match in re.finditer(r"^\.\. literalinclude:: (\S+)\n((?:   :.+\n)*)", page.read_text(), re.MULTILINE):
+            options = dict(re.findall(r":([\w-]+): (.+)", match[2]))
+            found.append((name, (page.parent / match[1]).resolve(), options))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [pytest.param(file, options, id=f"{page} {options['start-after']}") for page, file, options in quotations()],
+)
+def test_a_quoted_piece_is_there(file: Path, options: dict[str, str]) -> None:
+    text = file.read_text()
+    start, end = f"# {options['start-after']}\n", f"# {options['end-before']}\n"
+    assert options["start-after"].replace("START", "END") == options["end-before"]
+    assert (text.count(start), text.count(end)) == (1, 1)
+    piece = text.partition(start)[2].partition(end)[0].rpartition("\n")[0]
+    assert piece.strip()
+    indent = " " * int(options["dedent"])
+    assert all(line.startswith(indent) for line in piece.splitlines() if line)
+
+
+def test_every_piece_that_is_marked_in_an_example_is_quoted() -> None:
+    quoted = {(file.name, options["start-after"]) for _, file, options in quotations()}
+    marked = {(path.name, mark) for path in EXAMPLES for mark in re.findall(r"# (\[START \w+\])", path.read_text())}
+    assert marked == quoted
+
+
+def test_every_page_can_be_reached_and_every_link_leads_to_one() -> None:
+    linked = set()
+    for name, page in PAGES.items():
+        text = page.read_text()
+        toctree = re.search(r"\.\. toctree::\n(?:   :.+\n)*\n((?:   .+\n)+)", text)
+        targets = re.findall(r":doc:`([^`<]+)`", text) + (toctree[1].split() if toctree else [])
+        for target in targets:
+            path = (page.parent / f"{target}.rst").resolve()
+            assert path in PAGES.values(), f"{name} links to {target}"
+            linked.add(path)
+    assert linked | {DOCS / "index.rst"} == set(PAGES.values())
+
+
+@pytest.mark.parametrize(
+    ("page", "argument"),
+    [
+        pytest.param(page, name, id=f"{operator.__name__} {name}")
+        for page, operator in HOW_TOS.items()
+        for name, parameter in inspect.signature(operator.__init__).parameters.items()
+        if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ],
+)
+def test_every_argument_is_described(page: str, argument: str) -> None:
+    operator = HOW_TOS[page]
+    assert f":param {argument}: " in (operator.__doc__ or "")
+    assert argument in PAGES[page].read_text() or argument == "prefect_conn_id"
+
+
+@pytest.mark.parametrize("operator", HOW_TOS.values())
+def test_no_argument_is_described_that_is_not_there(operator: type[Any]) -> None:
+    # An inherited one may be described too, where it means something of its own here.
+    known = {name for base in operator.__mro__ for name in inspect.signature(base.__init__).parameters}
+    assert set(re.findall(r":param (\w+):", operator.__doc__ or "")) <= known
+
+
+def test_every_field_of_the_connection_is_described() -> None:
+    described = set(re.findall(r"``(\w+)``", PAGES["connection.rst"].read_text()))
+    assert set(CONN_FIELDS) | {"host", "port", "schema", "login", "password"} <= described
+
+
+def connections() -> list[str]:
+    text = PAGES["connection.rst"].read_text()
+    return re.findall(r"export AIRFLOW_CONN_PREFECT_DEFAULT='([^']+)'", text)
+
+
+@pytest.mark.parametrize("value", connections())
+def test_a_connection_of_the_docs_is_understood(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PREFECT_DEFAULT", value)
+    settings = read_settings("prefect_default", PrefectHook)
+    assert settings.api_url.startswith(
+        ("https://api.prefect.cloud/api/accounts/1111", "http://prefect.", "https://pref")
+    )
+    assert settings.api_key in (None, "pnu_0123456789")
+    assert (settings.user, settings.password) in ((None, None), ("airflow", "open sesame"))
+
+
+def test_the_docs_show_connections_to_cloud_and_to_a_server_with_and_without_tls() -> None:
+    assert len(connections()) == 5
+
+
+@pytest.mark.parametrize(
+    ("task", "argument"), [(task, argument) for task, arguments in SEED.items() for argument in arguments]
+)
+def test_every_argument_of_prefect_1_has_a_row(task: str, argument: str) -> None:
+    sections = re.split(r"^(\w+)\n-+\n", PAGES["from_prefect_1.rst"].read_text(), flags=re.MULTILINE)
+    section = dict(zip(sections[1::2], sections[2::2], strict=True))[task]
+    rows = re.findall(r"^   \* - (.+)\n((?:     .+\n)+)", section, re.MULTILINE)
+    [row] = [rest for first, rest in rows if re.search(rf"``{argument}\b", first)]
+    assert len(re.findall(r"^     - \S", row, re.MULTILINE)) == 4
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_the_docs_call_an_argument_of_ours_is_one(page: str) -> None:
+    ours = {name for operator in HOW_TOS.values() for name in inspect.signature(operator.__init__).parameters}
+    given = re.findall(r"``(\w+)=(?:True|False|\[|\d|\"(?:new|restart)\")", PAGES[page].read_text())
+    elsewhere = {"persist_result", "wait", "raise_final_state", "poll_time", "create_link_artifact", "soft_fail"}
+    assert set(given) - elsewhere <= ours
