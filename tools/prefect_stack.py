@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,6 +150,13 @@ class PrefectServer:
         headers = {}
         if auth := self.settings.get("PREFECT_SERVER_API_AUTH_STRING"):
             headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
+        for pause in (0.2, 0.5, 1, 2):
+            try:
+                return web.request(method, f"{self.api_url}{path}", body, headers)
+            except web.HttpError as error:
+                if error.status != 503:  # what becomes of SQLite's "database is locked"
+                    raise
+            time.sleep(pause)
         return web.request(method, f"{self.api_url}{path}", body, headers)
 
     def _polled_since(self, deployment: str, moment: datetime) -> bool:

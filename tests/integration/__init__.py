@@ -1,0 +1,1 @@
+"""Tests on real parts: Prefect servers that run flows, and Airflow."""

@@ -1,0 +1,126 @@
+"""Real servers for the whole session: each is started when a test first asks for it, and ended with the session."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools import web
+from tools.prefect_stack import PrefectServer
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOWS = Path(__file__).parent / "flows" / "served.py"
+OUTPUT_FLOWS = Path(__file__).parent / "flows" / "outputs.py"
+EXAMPLE_FLOW = ROOT / "example_dags" / "flows" / "sales_report.py"
+PREFECT = Path(os.environ.get("PREFECT_ENVIRONMENT", ROOT / ".envs" / "prefect-3.8.8"))
+PREFECT_2 = Path(os.environ.get("PREFECT2_ENVIRONMENT", ROOT / ".envs" / "prefect-2.20.26"))
+USER, PASSWORD = "airflow", "open:sesame-7f3a"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "stack: needs Airflow's scheduler, API server, Dag processor and triggerer")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def airflow_database() -> None:
+    """Airflow's database in AIRFLOW_HOME, made here unless it is there already."""
+    home = Path(os.environ["AIRFLOW_HOME"])
+    with sqlite3.connect(home / "airflow.db") as database:
+        made = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+    if not made:
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def connection_json(server: PrefectServer, **fields: Any) -> str:
+    """The Airflow connection to ``server`` as JSON text."""
+    extra = {"result_roots": str(server.results)}
+    return json.dumps({"conn_type": "prefect", "host": server.api_url, "extra": extra, **fields})
+
+
+def opens_a_page(url: str) -> bool:
+    """Whether a browser that goes to ``url`` is shown a page (HTTP 200)."""
+    page = web.request("GET", url, headers={"Accept": "text/html"})
+    return isinstance(page, str) and page.lstrip().lower().startswith("<!doctype html>")
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A Prefect server that runs the test flows and the example's; ``prefect_default`` leads to it."""
+    if not (PREFECT / "bin" / "prefect").exists():
+        pytest.fail(f"There is no Prefect in {PREFECT}: run the tests with `make test`, or set PREFECT_ENVIRONMENT.")
+    with PrefectServer(PREFECT, tmp_path_factory.mktemp("prefect")) as server, pytest.MonkeyPatch.context() as patch:
+        server.serve(FLOWS, "quick/served")
+        patch.setenv("AIRFLOW_CONN_PREFECT_DEFAULT", connection_json(server))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def outputs(prefect: PrefectServer) -> PrefectServer:
+    """The same server, which also runs the flows whose logs and results are read."""
+    prefect.serve(OUTPUT_FLOWS, "talking/served")
+    return prefect
+
+
+@pytest.fixture(scope="session")
+def prefect_2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A Prefect 2 server that runs the test flows; the connection ``prefect_2`` leads to it."""
+    if not (PREFECT_2 / "bin" / "prefect").exists():
+        pytest.fail(f"There is no Prefect in {PREFECT_2}: run the tests with `make test`, or set PREFECT2_ENVIRONMENT.")
+    with (
+        PrefectServer(PREFECT_2, tmp_path_factory.mktemp("prefect-2")) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        server.serve(FLOWS, "quick/served")
+        patch.setenv("AIRFLOW_CONN_PREFECT_2", connection_json(server))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def protected_prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A Prefect server that asks for a user, a password and CSRF tokens; ``prefect_protected`` leads to it."""
+    settings = {
+        "PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{PASSWORD}",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+    }
+    home = tmp_path_factory.mktemp("protected-prefect")
+    with PrefectServer(PREFECT, home, settings=settings) as server, pytest.MonkeyPatch.context() as patch:
+        server.serve(FLOWS, "quick/served")
+        patch.setenv("AIRFLOW_CONN_PREFECT_PROTECTED", connection_json(server, login=USER, password=PASSWORD))
+        yield server
+
+
+@pytest.fixture
+def new_dag(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    """Makes an empty Dag that is named after the test."""
+    from airflow.providers.common.compat.sdk import DAG
+
+    name = re.sub(r"\W+", "_", request.node.name).strip("_")
+    return lambda: DAG(name, schedule=None)
+
+
+@pytest.fixture(scope="session")
+def unserved(prefect: PrefectServer) -> str:
+    """A deployment that nobody serves: its flow runs are never started."""
+    flow = prefect.request("POST", "/flows/", {"name": "unserved"})
+    prefect.request("POST", "/deployments/", {"name": "by-nobody", "flow_id": flow["id"]})
+    return "unserved/by-nobody"
+
+
+@pytest.fixture
+def nothing_created(prefect: PrefectServer) -> Iterator[None]:
+    """Fails the test if Prefect has more flow runs after it than before."""
+    before = prefect.request("POST", "/flow_runs/count", {})
+    yield
+    assert prefect.request("POST", "/flow_runs/count", {}) == before

@@ -1,0 +1,100 @@
+"""Every example Dag is run with the flows that come with it, against Prefect 3 and Prefect 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import EXAMPLE_FLOW, ROOT, connection_json
+from tests.integration.dag_runs import DagOutcome, dags_in, run_dag
+from tools.prefect_stack import PrefectServer
+
+EXAMPLES = {path.stem: path for path in (ROOT / "example_dags").glob("*.py")}
+STOCK_COUNT = EXAMPLE_FLOW.with_name("stock_count.py")
+
+
+@pytest.fixture(scope="module", params=["prefect", "prefect_2"], ids=["Prefect 3", "Prefect 2"], autouse=True)
+def server(request: pytest.FixtureRequest) -> Iterator[PrefectServer]:
+    """A Prefect server with the examples' own flows, served as they say; ``prefect_default`` leads to it."""
+    server: PrefectServer = request.getfixturevalue(request.param)
+    server.serve(EXAMPLE_FLOW, "sales-report/demo")
+    server.serve(STOCK_COUNT, "stock-count/demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_PREFECT_DEFAULT", connection_json(server))
+        yield server
+
+
+def run_example(name: str) -> DagOutcome:
+    """Run an example as it stands, only that it looks at its flow runs as often as it may."""
+    [dag] = dags_in(EXAMPLES[name])
+    for task in dag.tasks:
+        if hasattr(task, "partial_kwargs"):  # a mapped one
+            task.partial_kwargs["poll_interval"] = 3
+        for interval in {"poll_interval", "poke_interval"}.intersection(vars(task)):
+            setattr(task, interval, 3)
+    outcome = run_dag(dag)
+    assert outcome.state == "success"
+    assert {task.state for task in outcome.tasks.values()} == {"success"}
+    return outcome
+
+
+def returned(outcome: DagOutcome, task_id: str) -> Any:
+    return outcome[task_id].xcoms["return_value"]
+
+
+def test_every_example_is_run_here() -> None:
+    tested = {name.removeprefix("test_") for name in globals()}
+    assert set(EXAMPLES) <= tested
+
+
+def test_example_prefect_start_flow_run() -> None:
+    outcome = run_example("example_prefect_start_flow_run")
+    result = outcome["summarise"].xcoms["result"]
+    assert result["month"] == "2026-10"
+    assert result["regions"][0]["region"] in returned(outcome, "report")
+    assert f"{result['revenue']:,.2f}" in returned(outcome, "report")
+
+
+def test_example_prefect_sensor(server: PrefectServer) -> None:
+    outcome = run_example("example_prefect_sensor")
+    run = server.request("GET", f"/flow_runs/{returned(outcome, 'start')}")
+    seen = returned(outcome, "wait")
+    assert (seen["id"], seen["name"], seen["state_type"]) == (run["id"], run["name"], "COMPLETED")
+    assert run["parameters"] == {"warehouse": "west", "seconds_per_shelf": 1}
+    assert returned(outcome, "report").startswith(f"{run['name']} ended Completed at ")
+    assert returned(outcome, "counted") == [
+        f"Shelf {shelf} has {pieces} pieces" for shelf, pieces in (("A1", 310), ("B1", 0), ("B2", 12), ("C1", 98))
+    ]
+
+
+def test_example_prefect_rename_and_cancel(server: PrefectServer) -> None:
+    outcome = run_example("example_prefect_rename_and_cancel")
+    run = server.request("GET", f"/flow_runs/{returned(outcome, 'start')}")
+    assert run["name"] == f"count of the north, for {outcome.run_id}"
+    assert (run["state_type"], returned(outcome, "cancel")) == ("CANCELLED", "CANCELLED")
+    [other] = returned(outcome, "cancel_the_rest")
+    assert other["id"] == returned(outcome, "start_another")
+    assert other["state"] in ("CANCELLING", "CANCELLED")
+    assert returned(outcome, "report") == f"CANCELLED; of the rest: {other['state']}"
+
+
+def test_example_prefect_mapped() -> None:
+    outcome = run_example("example_prefect_mapped")
+    totals = [task.xcoms["return_value"] for task in outcome.mapped("total")]
+    shelves = [task.xcoms["return_value"] for task in outcome.mapped("shelves")]
+    assert totals == [
+        {"warehouse": "north", "pieces": 212},
+        {"warehouse": "south", "pieces": 104},
+        {"warehouse": "west", "pieces": 420},
+    ]
+    assert [[shelf["pieces"] for shelf in counted] for counted in shelves] == [[120, 85, 7], [60, 44], [310, 0, 12, 98]]
+    assert returned(outcome, "report") == "736 pieces on 9 shelves"
+
+
+def test_example_prefect_wait_for_deployment() -> None:
+    outcome = run_example("example_prefect_wait_for_deployment")
+    assert returned(outcome, "wait")["id"] == returned(outcome, "somebody_starts_it")
+    assert returned(outcome, "summary")["month"] == "2026-10"
+    assert returned(outcome, "report") == f"2026-10: {returned(outcome, 'summary')['orders']:,} orders"

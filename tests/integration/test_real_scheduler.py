@@ -1,0 +1,212 @@
+"""Tasks that really defer: Airflow's scheduler, Dag processor, API server and triggerer, each a process of its own.
+
+The Prefect server asks for a user and a password, so that there is a secret that must not be found anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import (
+    EXAMPLE_FLOW,
+    FLOWS,
+    PASSWORD,
+    PREFECT,
+    ROOT,
+    USER,
+    connection_json,
+    opens_a_page,
+)
+from tests.integration.dag_runs import AIRFLOW
+from tools import web
+from tools.airflow_stack import AirflowStack
+from tools.prefect_stack import PrefectServer
+from tools.processes import wait_until
+
+NEWEST = (3, 3, 2)
+OUTAGE = 60
+WRONG_PASSWORD = "wrong-password-51c9"
+LINK = "Prefect flow run"
+DAGS = ("example_prefect_start_flow_run", "waiting", "mapped", "failing", "sync", "refused")
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(
+        AIRFLOW < NEWEST,
+        reason=f"the whole of Airflow is started on {'.'.join(map(str, NEWEST))} only; it takes minutes",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A Prefect server of this module's own, since it is killed here."""
+    settings = {"PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{PASSWORD}"}
+    with PrefectServer(PREFECT, tmp_path_factory.mktemp("killed-prefect"), settings=settings) as prefect:
+        prefect.serve(FLOWS, "sleeping/served")
+        prefect.serve(EXAMPLE_FLOW, "sales-report/demo")
+        yield prefect
+
+
+@pytest.fixture(scope="module")
+def airflow(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
+    """A whole Airflow with the example's Dag and those in ``dags``."""
+    home = tmp_path_factory.mktemp("airflow")
+    dags = home / "dags"
+    dags.mkdir()
+    for file in (
+        ROOT / "example_dags" / "example_prefect_start_flow_run.py",
+        *(Path(__file__).parent / "dags").glob("*.py"),
+    ):
+        shutil.copy(file, dags)
+    connections = {
+        "prefect_default": connection_json(server, login=USER, password=PASSWORD),
+        "prefect_wrong": connection_json(server, login=USER, password=WRONG_PASSWORD),
+    }
+    with AirflowStack(Path(sys.prefix), home, dags, connections=connections) as stack:
+        for dag_id in DAGS:
+            stack.wait_for_dag(dag_id)
+        yield stack
+
+
+class Run:
+    """One Dag run, and what can be seen of it from outside."""
+
+    def __init__(self, airflow: AirflowStack, dag_id: str, conf: dict[str, Any] | None = None) -> None:
+        self.airflow = airflow
+        self.dag_id = dag_id
+        self.run_id = f"{dag_id}-{time.time_ns()}"
+        airflow.api.trigger(dag_id, self.run_id, conf)
+
+    def state(self, task_id: str = "start", map_index: int = -1) -> str | None:
+        return self.airflow.api.task_state(self.dag_id, self.run_id, task_id, map_index)
+
+    def xcoms(self, task_id: str = "start", map_index: int = -1) -> dict[str, Any]:
+        return self.airflow.api.xcoms(self.dag_id, self.run_id, task_id, map_index)
+
+    def links(self, map_index: int = -1) -> dict[str, str | None]:
+        return self.airflow.api.links(self.dag_id, self.run_id, "start", map_index)
+
+    def log(self, task_id: str = "start", map_index: int = -1) -> str:
+        return self.airflow.api.task_log(self.dag_id, self.run_id, task_id, map_index=map_index)
+
+    def until(self, ready: Callable[[], bool], what: str, timeout: float = 90) -> None:
+        wait_until(ready, f"{self.dag_id}: {what}", timeout, self.airflow.parts.values())
+
+    def until_deferred(self, map_index: int = -1) -> None:
+        self.until(lambda: self.state(map_index=map_index) == "deferred", "the task is deferred")
+
+    def until_ended(self, timeout: float = 120) -> str:
+        return self.airflow.api.wait_for_run(self.dag_id, self.run_id, timeout)
+
+
+def trigger_rows(airflow: AirflowStack) -> list[str]:
+    """What the database holds of the triggers that run now: class and arguments."""
+    with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=30)) as database:
+        return [" ".join(map(str, row)) for row in database.execute("SELECT * FROM trigger")]
+
+
+def test_a_task_defers_and_hands_the_result_to_the_next(airflow: AirflowStack) -> None:
+    run = Run(airflow, "example_prefect_start_flow_run")
+    seen: list[str | None] = []
+
+    def ended() -> bool:
+        if (state := run.state("summarise")) not in seen:
+            seen.append(state)
+        return state in ("success", "failed")
+
+    run.until(ended, "the first task has ended")
+    assert run.until_ended() == "success"
+    assert "deferred" in seen
+    assert seen[-1] == "success"
+    result = run.xcoms("summarise")["result"]
+    assert result["month"] == "2026-10"
+    assert f"{result['revenue']:,.2f}" in run.xcoms("report")["return_value"]
+
+
+def test_the_link_is_there_while_tasks_wait_and_after_a_failure(airflow: AirflowStack, server: PrefectServer) -> None:
+    failing, mapped, sync = Run(airflow, "failing"), Run(airflow, "mapped"), Run(airflow, "sync")
+    for map_index in (0, 1):
+        mapped.until_deferred(map_index)
+        link = mapped.links(map_index)[LINK]
+        assert mapped.state(map_index=map_index) == "deferred"
+        assert link == mapped.xcoms(map_index=map_index)["flow_run_url"]
+        assert opens_a_page(str(link))
+    assert mapped.links(0) != mapped.links(1)
+
+    sync.until(lambda: bool(sync.links().get(LINK)), "the task that does not defer has its link")
+    assert sync.state() == "running"
+
+    assert failing.until_ended() == "failed"
+    assert failing.links()[LINK] == f"{server.ui_url}/runs/flow-run/{failing.xcoms()['flow_run_id']}"
+    assert "the well is dry" in failing.log()
+    assert mapped.until_ended() == "success"
+    assert mapped.links(1)[LINK] == f"{server.ui_url}/runs/flow-run/{mapped.xcoms(map_index=1)['flow_run_id']}"
+    assert sync.until_ended() == "success"
+
+
+def test_a_wait_goes_on_after_the_triggerer_was_started_again(airflow: AirflowStack, server: PrefectServer) -> None:
+    run = Run(airflow, "waiting", {"seconds": 20})
+    run.until_deferred()
+    run.until(lambda: bool(trigger_rows(airflow)), "there is a trigger")
+    airflow.parts["triggerer"].stop()
+    assert run.state() == "deferred"
+    airflow.parts["triggerer"].start()
+    assert run.until_ended() == "success"
+    assert run.xcoms("take")["return_value"] == {"taken": "COMPLETED"}
+    [flow_run] = server.request("POST", "/flow_runs/filter", {"flow_runs": {"tags": {"all_": [run.run_id]}}})
+    assert flow_run["id"] == run.xcoms()["flow_run_id"]
+    assert flow_run["state_type"] == "COMPLETED"
+
+
+def test_a_wait_outlives_a_minute_without_the_prefect_server(airflow: AirflowStack, server: PrefectServer) -> None:
+    run = Run(airflow, "waiting", {"seconds": OUTAGE + 15})
+    run.until_deferred()
+    criteria = {"flow_runs": {"tags": {"all_": [run.run_id]}, "state": {"type": {"any_": ["RUNNING"]}}}}
+    run.until(lambda: bool(server.request("POST", "/flow_runs/filter", criteria)), "the flow run is running")
+    server.kill_server()
+    down_until = time.monotonic() + OUTAGE
+    while time.monotonic() < down_until:
+        assert run.state() == "deferred"
+        assert not web.answers(f"{server.api_url}/health")
+        airflow.require_running()
+        time.sleep(2)
+    server.start()
+    assert run.state() == "deferred"
+    assert run.until_ended() == "success"
+    assert run.xcoms()["state"] == "COMPLETED"
+    assert "Prefect did not answer usefully" in run.log()
+    [flow_run] = server.request("POST", "/flow_runs/filter", {"flow_runs": {"tags": {"all_": [run.run_id]}}})
+    assert flow_run["state_type"] == "COMPLETED"
+
+
+def test_a_password_is_in_no_log_file_and_not_in_the_database(airflow: AirflowStack) -> None:
+    waiting, refused = Run(airflow, "waiting", {"seconds": 5}), Run(airflow, "refused")
+    waiting.until_deferred()
+    waiting.until(lambda: bool(trigger_rows(airflow)), "there is a trigger")
+    [row] = [row for row in trigger_rows(airflow) if waiting.xcoms()["flow_run_id"] in row]
+    assert waiting.until_ended() == "success"
+    assert refused.until_ended() == "failed"
+    assert "401" in refused.log()
+
+    secrets = [PASSWORD, WRONG_PASSWORD]
+    secrets += [base64.b64encode(f"{USER}:{secret}".encode()).decode() for secret in secrets]
+    logs = [file for file in airflow.home.rglob("*.log*") if file.is_file()]
+    assert any(".log.trigger." in file.name for file in logs)
+    assert any(file.name == "attempt=1.log" for file in logs)
+    for file in logs:
+        text = file.read_text(errors="replace")
+        assert [secret for secret in secrets if secret in text] == [], file
+    assert [secret for secret in secrets if secret in row] == []
+    database = (airflow.home / "airflow.db").read_bytes()
+    assert [secret for secret in secrets if secret.encode() in database] == []
