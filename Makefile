@@ -8,9 +8,13 @@ PYTHON := $(shell for name in python3.12 python3.11 python3; do \
 endif
 
 NEWEST := airflow-3.3.2
+OLDEST := airflow-2.11.2
 PREFECT := prefect-3.8.8
+PREFECT_2 := prefect-2.20.26
+# For example: make drills DRILLS='--seed 7 --only kills stops'
+DRILLS :=
 BIN := .envs/$(NEWEST)/bin
-TESTS := tests/unit tests/integration
+TESTS := tests/unit tests/integration tests/drills
 
 # Bytecode makes a second start of the servers twice as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -40,12 +44,18 @@ test: lint types test-airflow-3.3.2 test-airflow-2.11.2 ## Lint, types, and the 
 .PHONY: test-all
 test-all: lint types test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2 ## The same on all four
 
-# The tests on one Airflow, for example: make test-airflow-3.1.8 TESTS=tests/unit
+# The tests on one Airflow, with both Prefects, for example: make test-airflow-3.1.8 TESTS=tests/unit
 .PHONY: test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2
 test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2: test-%: python
-	@"$(PYTHON)" tools/environments.py $* $(PREFECT)
+	@"$(PYTHON)" tools/environments.py $* $(PREFECT) $(PREFECT_2)
 	@echo "== Tests on $*"
-	@"$(PYTHON)" -m tools.testing $* $(PREFECT) $(TESTS)
+	@"$(PYTHON)" -m tools.testing $* $(PREFECT) $(PREFECT_2) $(TESTS)
+
+.PHONY: drills
+drills: python ## Kill things and count flow runs: all drills on the newest Airflow, some on the oldest (about an hour)
+	@"$(PYTHON)" tools/environments.py $(NEWEST) $(OLDEST) $(PREFECT)
+	@$(BIN)/python -m tests.drills $(NEWEST) $(PREFECT) $(DRILLS)
+	@$(BIN)/python -m tests.drills $(OLDEST) $(PREFECT) $(DRILLS)
 
 .PHONY: lint
 lint: python ## Check the style
@@ -87,6 +97,7 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2026-03-25 requirements/airflow-3.1.8.in -o requirements/airflow-3.1.8.txt
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt
 	$(LOCK) 2026-11-22 requirements/prefect-3.8.8.in -o requirements/prefect-3.8.8.txt
+	$(LOCK) 2026-11-22 requirements/prefect-2.20.26.in -o requirements/prefect-2.20.26.txt
 
 .PHONY: clean
 clean: ## Remove the environments, the state of the demo and everything built

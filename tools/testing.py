@@ -1,5 +1,6 @@
-"""Run pytest in one Airflow environment: ``python -m tools.testing airflow-3.3.2 prefect-3.8.8 tests …``.
+"""Run pytest in one Airflow environment: ``python -m tools.testing airflow-3.3.2 prefect-3.8.8 prefect-2.20.26 …``.
 
+The tests find the environments of Prefect 3 and 2 in ``PREFECT_ENVIRONMENT`` and ``PREFECT2_ENVIRONMENT``.
 Airflow gets a home of its own for each environment, new for each run, with its database already made.
 """
 
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,15 +22,16 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / ".envs"
 
 
-def variables(environment: Path, prefect: Path, home: Path) -> dict[str, str]:
+def variables(environment: Path, prefects: Sequence[str], home: Path) -> dict[str, str]:
     """What the tests find in their environment."""
+    names = {"prefect-3": "PREFECT_ENVIRONMENT", "prefect-2": "PREFECT2_ENVIRONMENT"}
     return {
         **clean_environment(environment, home),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "PREFECT_ENVIRONMENT": str(prefect),
+        **{names[prefect.partition(".")[0]]: str(ENVIRONMENTS / prefect) for prefect in prefects},
     }
 
 
@@ -40,13 +43,14 @@ def hold(lock: Path) -> None:
     fcntl.flock(handle, fcntl.LOCK_EX)
 
 
-def main(airflow: str, prefect: str, arguments: Sequence[str]) -> NoReturn:
+def main(airflow: str, *arguments: str) -> NoReturn:
     """Make the database, then become pytest, so that its closing line is the last one."""
+    prefects = list(takewhile(lambda argument: argument.startswith("prefect-"), arguments))
     environment = ENVIRONMENTS / airflow
     home = ENVIRONMENTS / "home" / airflow
     hold(ENVIRONMENTS / "home" / f"{airflow}.in-use")
     shutil.rmtree(home, ignore_errors=True)
-    env = variables(environment, ENVIRONMENTS / prefect, home)
+    env = variables(environment, prefects, home)
     python = str(environment / "bin" / "python")
     migrate = subprocess.run(
         [python, "-m", "airflow", "db", "migrate"], env=env, capture_output=True, text=True, check=False
@@ -54,8 +58,8 @@ def main(airflow: str, prefect: str, arguments: Sequence[str]) -> NoReturn:
     if migrate.returncode:
         sys.exit(f"Airflow's database cannot be made:\n{migrate.stdout}{migrate.stderr}")
     os.chdir(ROOT)
-    os.execve(python, [python, "-m", "pytest", *arguments], env)  # noqa: S606
+    os.execve(python, [python, "-m", "pytest", *arguments[len(prefects) :]], env)  # noqa: S606
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(*sys.argv[1:])

@@ -20,6 +20,7 @@ DAGS = ROOT / "example_dags"
 DAG = "example_prefect_start_flow_run"
 FLOW = DAGS / "flows" / "sales_report.py"
 DEPLOYMENT = "sales-report/demo"
+OTHERS = {"stock-count/demo": DAGS / "flows" / "stock_count.py"}
 CONNECTION = "prefect_default"
 
 
@@ -37,12 +38,17 @@ def start(prefect: PrefectServer, airflow: AirflowStack) -> None:
     airflow.launch()
     prefect.wait_until_ready()
     say(f"   Prefect runs at {prefect.ui_url}")
-    prefect.serve(FLOW, DEPLOYMENT)
-    say(f"   and serves {FLOW.relative_to(ROOT)} as {DEPLOYMENT}")
+    serve(prefect, FLOW, DEPLOYMENT)
     say(f"Starting Airflow: {', '.join(airflow.parts)} …")
     airflow.wait_until_ready()
     airflow.wait_for_dag(DAG)
     say(f"   Airflow runs at {airflow.url} and has read {DAG}")
+
+
+def serve(prefect: PrefectServer, flow: Path, deployment: str) -> None:
+    """Have Prefect run a flow of the examples; say so."""
+    prefect.serve(flow, deployment)
+    say(f"   and serves {flow.relative_to(ROOT)} as {deployment}")
 
 
 def port_or_another(wanted: int) -> int:

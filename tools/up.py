@@ -34,10 +34,13 @@ def run(state: Path) -> None:
     )
     try:
         together.start(prefect, airflow)
+        for deployment, flow in together.OTHERS.items():
+            together.serve(prefect, flow, deployment)
         connect(airflow, prefect)
         say(f"""
 Airflow   {airflow.url}      no login: whoever opens it is an admin
           {airflow.url}/dags/{together.DAG}
+          (the other example Dags are there too, and can be triggered)
 Prefect   {prefect.ui_url}      no login
           the connection {together.CONNECTION!r} leads there: {prefect.api_url}
 

@@ -28,6 +28,14 @@ USER, PASSWORD = "airflow", "open:sesame-7f3a"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "stack: needs Airflow's scheduler, API server, Dag processor and triggerer")
+    config.addinivalue_line("markers", "slow: takes minutes, and is left out unless asked for with: -m slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "slow" not in config.getoption("markexpr"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; ask for it with: -m slow"))
 
 
 @pytest.fixture(scope="session", autouse=True)
