@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_prefect.client.model import FlowRun, State
+from airflow_provider_prefect.client.model import FINAL, LIVE, FlowRun, State
 from airflow_provider_prefect.recovery import Action, Decision, TryOfTask, decide, try_of_task
 
 TRY = TryOfTask(
@@ -188,3 +190,47 @@ def test_a_context_with_less_in_it_is_enough(context: dict[str, Any], ti: Any) -
     ti.map_index, ti.log_url = None, None
     read = try_of_task({**context, "dag_run": object()})
     assert (read.map_index, read.url, read.dag_run_start) == (-1, "", "")
+
+
+# The table in the documentation
+
+
+def cases() -> list[dict[str, str]]:
+    """The rows of the table in docs/recovery.rst."""
+    text = (Path(__file__).parents[2] / "docs" / "recovery.rst").read_text()
+    lines = text.partition('"The flow run found"')[2].partition("\n\n")[2].partition("\n\n")[0].splitlines()
+    names = ("found", "states", "on_retry", "action", "stop")
+    return [dict(zip(names, row, strict=True)) for row in csv.reader(map(str.strip, lines), skipinitialspace=True)]
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: " ".join(case.values()))
+def test_the_documentation_says_what_the_code_does(case: dict[str, str]) -> None:
+    left: dict[str, Any] = {
+        "of this generation": {},
+        "from before a clear": {"context": {"airflow": {"max_tries": 0}}},
+        "of another deployment": {"deployment_id": "another"},
+    }
+    for on_retry in case["on_retry"].split(", "):
+        if case["found"] == "none":
+            assert decided(on_retry=on_retry).action.value == case["action"]
+            continue
+        for kind in case["states"].split(", "):
+            run = started_by(TRY, kind, **left[case["found"]])
+            decision = decided(run, on_retry=on_retry)
+            assert decision.action.value == case["action"]
+            assert decision.run == (None if case["action"] == "created" else run)
+            assert decision.stop == ((run,) if case["stop"] == "yes" else ())
+
+
+def test_the_documentation_leaves_no_case_out() -> None:
+    said = [
+        (case["found"], kind, on_retry)
+        for case in cases()
+        for kind in case["states"].split(", ")
+        for on_retry in case["on_retry"].split(", ")
+    ]
+    found = ("of this generation", "from before a clear", "of another deployment")
+    every = [
+        (where, kind, on) for where in found for kind in (*LIVE, *FINAL, "CANCELLING") for on in ("new", "restart")
+    ]
+    assert sorted(said) == sorted([*every, ("none", "", "new"), ("none", "", "restart")])

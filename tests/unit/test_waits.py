@@ -64,6 +64,14 @@ def test_a_short_execution_timeout_leaves_time_to_wait() -> None:
     assert finished(None, None, timedelta(seconds=4)) == 3
 
 
+def test_the_execution_timeout_counts_from_the_beginning_of_the_task() -> None:
+    assert finished(None, None, timedelta(seconds=1000), None, time.time() - 300) == 695
+
+
+def test_the_timeout_counts_from_the_beginning_of_the_wait() -> None:
+    assert finished(1000, None, None, None, time.time() - 300) == 1000
+
+
 def test_the_start_timeout_counts_from_now() -> None:
     before = time.time()
     assert round(waits.deadlines_from_now(None, 1000, None).started - before) == 1000
