@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_prefect.client.call import Call, Request
-from airflow_provider_prefect.client.model import Artifact, LogRecord, TaskRun
+from airflow_provider_prefect.client.errors import ApiError
+from airflow_provider_prefect.client.model import FINAL, Artifact, LogRecord, TaskRun
 from airflow_provider_prefect.client.rest import pages
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a flow run has left in the events of Prefect 3, which are kept for some days.
+
+    :param ended: whether there is an event of its end, so that those from before it can be expected to be there too.
+    :param task_runs: how many task runs there are events of.
+    """
+
+    ended: bool
+    task_runs: int
 
 
 def read_logs(flow_run_id: str, *, level: int = 0, most: int | None = None) -> Call[list[LogRecord]]:
@@ -78,6 +92,24 @@ def count_task_runs(flow_run_id: str, *, state_types: Sequence[str] = ()) -> Cal
     """How many task runs the server knows of the flow run by now, or of those in ``state_types``."""
     response = yield from Request("POST", "/task_runs/count", _task_runs(flow_run_id, (), state_types))
     return int(response.json())
+
+
+def read_traces(flow_run_id: str) -> Call[Traces | None]:
+    """What the server's events tell of a flow run; ``None`` where it keeps none (Prefect 2) or does not show them."""
+    run = f"prefect.flow-run.{flow_run_id}"
+    labels = {"prefect.resource.id": run, "prefect.state-type": list(FINAL)}
+    try:
+        ends = yield from _count_events({"resource": {"labels": labels}})
+        task_runs = yield from _count_events({"event": {"prefix": ["prefect.task-run."]}, "related": {"id": [run]}})
+    except (ApiError, KeyError, TypeError):
+        return None
+    return Traces(ended=bool(ends), task_runs=len(task_runs))
+
+
+def _count_events(criteria: Mapping[str, Any]) -> Call[set[str]]:
+    """The resources that such events are about."""
+    response = yield from Request("POST", "/events/count-by/resource", {"filter": criteria})
+    return {record["value"] for record in response.json()}
 
 
 def _task_runs(flow_run_id: str, ids: Sequence[str], state_types: Sequence[str]) -> dict[str, Any]:

@@ -36,6 +36,8 @@ _MALFORMED = (
 
 _DURATION = re.compile(r"([-+])?P(?:(\d+)Y)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 
+_DIGITS = 300
+
 _LZMA_MEMORY = 128 * 1024 * 1024
 """Bytes; a file may ask for 4 GiB, lzma's strongest preset needs 65 MiB."""
 
@@ -184,6 +186,8 @@ def as_xcom(value: Any) -> Any:
     """``value`` with text for what not every Airflow's XCom can carry: ``UUID`` (before 3.2) and ``time``.
 
     And with times in UTC: Airflow writes one with another offset, and cannot read it again.
+
+    :raises ResultError: it holds a ``Decimal`` that an XCom would change.
     """
     if isinstance(value, dict):
         return {key: as_xcom(item) for key, item in value.items()}
@@ -193,6 +197,14 @@ def as_xcom(value: Any) -> Any:
         return str(value)
     if isinstance(value, datetime) and value.tzinfo is not None:
         return value.astimezone(UTC)
+    if isinstance(value, Decimal):
+        # Airflow keeps a whole one as an integer with all its zeros, and any other one as a float.
+        whole = value.is_finite() and value.as_tuple().exponent in range(_DIGITS)
+        if not whole and Decimal(str(float(value))) != value:
+            raise ResultError(
+                f"The result cannot be handed on as an XCom: Airflow keeps a Decimal as a float, which would change "
+                f"{value}. Let the flow return text."
+            )
     return value
 
 

@@ -13,8 +13,8 @@ from airflow_provider_prefect.client.model import FINAL, TaskRun
 _EVERY = 1.0
 """Seconds between two looks at how many task runs there are."""
 
-_SETTLED, _SETTLED_WITH_GAPS = 2, 8
-"""How many looks in a row have to show the same; more of them where what is there cannot be all."""
+_SETTLED, _SETTLED_WITH_GAPS, _STUCK = 2, 8, 60
+"""How many looks in a row have to show the same; more of them where what is there need not be all, or cannot be."""
 
 _LONGEST = 600
 """Looks after which the task runs are given up. Prefect 3.8.8 on SQLite took 4 s for each hundred."""
@@ -26,8 +26,9 @@ ALL = -1
 def found(flow_run_id: str, name: str) -> Call[list[TaskRun]]:
     """The task runs of a finished flow run that ``name`` means; see :func:`named`.
 
-    Prefect 3 learns of task runs from events, which it works off one after the other, long after the flow run's end if
-    there are many; and it does not say how many are missing. So they are counted until there are no more of them.
+    Prefect 3 learns of task runs from events, and works these off one after the other with those of all other flow
+    runs, long after this one's end if there are many. So they are counted until there are no more of them, and as many
+    as there are events of: those are kept by another part of the server, which is faster.
 
     :raises ResultError: there are none, and the message lists what there is; or it cannot be told which are meant.
     """
@@ -39,6 +40,16 @@ def found(flow_run_id: str, name: str) -> Call[list[TaskRun]]:
         counts = total, (yield from rest_outputs.count_task_runs(flow_run_id, state_types=FINAL))
         before, same = counts, same + 1 if counts == before else 0
         if same < (_SETTLED if total == counts[1] else _SETTLED_WITH_GAPS):
+            continue
+        traces = yield from rest_outputs.read_traces(flow_run_id)
+        if traces and traces.task_runs > total:
+            if same >= _STUCK:
+                raise ResultError(
+                    f"Prefect has {total} task runs of flow run {flow_run_id}, and events of {traces.task_runs}: it "
+                    "has lost some, so that it cannot be told which are meant. Let the flow return the value."
+                )
+            continue
+        if traces and not traces.ended and same < _SETTLED_WITH_GAPS:
             continue
         task_runs = yield from rest_outputs.read_task_runs(flow_run_id)
         if len(task_runs) == total and ((matching := named(task_runs, name)) or same >= _SETTLED_WITH_GAPS):

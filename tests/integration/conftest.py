@@ -16,6 +16,7 @@ import pytest
 
 from tools import web
 from tools.prefect_stack import PrefectServer
+from tools.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWS = Path(__file__).parent / "flows" / "served.py"
@@ -124,6 +125,25 @@ def unserved(prefect: PrefectServer) -> str:
     flow = prefect.request("POST", "/flows/", {"name": "unserved"})
     prefect.request("POST", "/deployments/", {"name": "by-nobody", "flow_id": flow["id"]})
     return "unserved/by-nobody"
+
+
+@pytest.fixture(scope="session")
+def scheduled(prefect: PrefectServer, unserved: str) -> Iterator[str]:
+    """Deployments, each for one test, that nobody serves and a schedule has made runs of for the coming days."""
+    flow = prefect.request("POST", "/flows/", {"name": unserved.partition("/")[0]})
+    daily = [{"active": True, "schedule": {"interval": 86400, "timezone": "UTC"}}]
+    names = [f"daily-{number}" for number in range(15)]
+    made = [
+        prefect.request("POST", "/deployments/", {"name": name, "flow_id": flow["id"], "schedules": daily})["id"]
+        for name in names
+    ]
+
+    def counted(deployment_id: str) -> bool:
+        to_come = {"deployment_id": {"any_": [deployment_id]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+        return bool(prefect.request("POST", "/flow_runs/count", {"flow_runs": to_come}))
+
+    wait_until(lambda: all(map(counted, made)), "Prefect has made runs of all schedules", 90, every=1)
+    return iter([f"{flow['name']}/{name}" for name in names])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -63,7 +62,7 @@ def test_a_task_shows_each_line_of_its_flow_run_once_and_in_order_at_its_level(
         PrefectStartFlowRunOperator(
             task_id="start",
             deployment="talking/served",
-            parameters={"seconds": 12},
+            parameters={"seconds": 8},
             stream_logs=True,
             deferrable=deferrable,
             poll_interval=3,
@@ -72,18 +71,14 @@ def test_a_task_shows_each_line_of_its_flow_run_once_and_in_order_at_its_level(
     text = logged()
     assert outcome.state == "success"
     assert len(outcome.triggers) == deferrable
-    shown_once_and_in_order(text, least=20)
+    shown_once_and_in_order(text, least=13)
     assert len(re.findall(r"last words after \d+ lines", text)) == 1
     tasks = numbers(text, "task line")
     assert tasks == list(range(0, 4 * len(tasks), 4))
-    assert len(tasks) >= 5
+    assert len(tasks) >= 3
     assert re.search(r"\] (chatter 0-\w+|task run [\w-]+): task line 0", text)
     for level, line in (("info", 0), ("warning", 1), ("error", 2)):
-        [shown] = [
-            one
-            for one in text.splitlines()
-            if one.split("[log")[0].rstrip().endswith(f"flow line {line}") or re.search(rf"flow line {line}\b", one)
-        ]
+        [shown] = re.findall(rf".*\] flow line {line}\b.*", text)
         assert level in shown.lower()
     assert text.index("Running") < text.index("flow line 0") < text.index("last words")
 
@@ -95,14 +90,14 @@ def test_lines_are_shown_while_the_flow_run_goes_on(outputs: PrefectServer) -> N
         def _at(self, level: int, text: str) -> None:
             shown.append((text, time.time()))
 
-    run = PrefectHook().start_flow_run("talking/served", parameters={"seconds": 20}).run
+    run = PrefectHook().start_flow_run("talking/served", parameters={"seconds": 12}).run
     ended = PrefectHook().wait_for_flow_run(
         run.id, poll_interval=3, watcher=Log(logging.getLogger("lines"), states=False, logs=True)
     )
     assert ended.end_time is not None
     before_the_end = [text for text, when in shown if when < ended.end_time.timestamp()]
-    assert len(before_the_end) >= 15
-    assert sum("flow line" in text for text, _ in shown) >= 35
+    assert len(before_the_end) >= 8
+    assert sum("flow line" in text for text, _ in shown) >= 20
 
 
 @pytest.mark.parametrize(
@@ -117,12 +112,12 @@ def test_lines_are_shown_while_the_flow_run_goes_on(outputs: PrefectServer) -> N
 def test_a_sensor_shows_the_lines_in_every_mode(
     new_dag: NewDag, outputs: PrefectServer, logged: Logged, mode: dict[str, Any]
 ) -> None:
-    run = PrefectHook().start_flow_run("talking/served", parameters={"seconds": 4}).run
+    run = PrefectHook().start_flow_run("talking/served", parameters={"seconds": 2}).run
     with new_dag() as dag:
         PrefectFlowRunSensor(task_id="wait", flow_run_id=run.id, stream_logs=True, **mode)
     assert run_dag(dag).state == "success"
     text = logged()
-    shown_once_and_in_order(text, least=6)
+    shown_once_and_in_order(text, least=3)
     assert len(re.findall(r"last words after \d+ lines", text)) == 1
 
 
@@ -212,26 +207,30 @@ def writer(prefect: PrefectServer, unserved: str) -> Writer:
     return Writer(prefect, unserved)
 
 
-class Lines(TaskLog):
-    """Keeps the lines instead of logging them."""
+class Lines(logging.Handler):
+    """Keeps what is logged."""
 
     def __init__(self) -> None:
-        super().__init__(logging.getLogger("lines"), states=False, logs=True)
+        super().__init__()
         self.numbers: list[int] = []
         self.levels: list[int] = []
-        self.left_out: list[int | None] = []
+        self.others: list[str] = []
 
-    def _at(self, level: int, text: str) -> None:
-        self.numbers.append(int(text.rpartition("number ")[2]))
-        self.levels.append(level)
-
-    def on_left_out(self, lines: int | None) -> None:
-        self.left_out.append(lines)
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        _, is_line, number = text.partition("] number ")
+        if is_line:
+            self.numbers.append(int(number))
+            self.levels.append(record.levelno)
+        else:
+            self.others.append(text)
 
 
 def followed(run_id: str) -> Lines:
-    lines = Lines()
-    PrefectHook().wait_for_flow_run(run_id, poll_interval=3, watcher=lines)
+    """What a wait for the flow run logs."""
+    lines, log = Lines(), logging.Logger("lines")
+    log.addHandler(lines)
+    PrefectHook().wait_for_flow_run(run_id, poll_interval=3, watcher=TaskLog(log, states=False, logs=True))
     return lines
 
 
@@ -259,15 +258,17 @@ def test_a_flood_is_shown_whole_as_long_as_it_is_not_too_long(writer: Writer) ->
     writer.enter("COMPLETED")
     lines = followed(writer.run_id)
     assert lines.numbers == list(range(3000))
-    assert lines.left_out == []
+    assert lines.others == []
 
 
+@pytest.mark.slow
 def test_of_a_flood_of_100_000_lines_the_first_are_shown_and_the_rest_counted(writer: Writer) -> None:
     writer.write(0, 100_000)
     writer.enter("COMPLETED")
     lines = followed(writer.run_id)
     assert lines.numbers == list(range(MOST_LINES))
-    assert lines.left_out == [100_000 - MOST_LINES]
+    [rest] = lines.others
+    assert f"{100_000 - MOST_LINES:,} more log lines of the flow run are left out" in rest
 
 
 def test_the_hook_reads_lines_from_a_level_on_and_the_last_ones(writer: Writer) -> None:
@@ -279,4 +280,3 @@ def test_the_hook_reads_lines_from_a_level_on_and_the_last_ones(writer: Writer) 
     ]
     assert len(hook.read_flow_run_logs(writer.run_id)) == 260
     assert [line.message for line in hook.read_last_logs(writer.run_id, 2)] == ["number 258", "number 259"]
-    assert sys.getrefcount(hook)

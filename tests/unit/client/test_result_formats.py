@@ -256,8 +256,8 @@ def test_a_value_that_doubles_at_each_level_is_measured_only_until_it_is_too_lar
     bomb: Any = []
     for _ in range(60):
         bomb = [bomb, bomb]
-    with pytest.raises(ResultError, match="more than max_result_size=1,048,576 bytes as JSON"):
-        checked(bomb, MIB)
+    with pytest.raises(ResultError, match="more than max_result_size=100,000 bytes as JSON"):
+        checked(bomb, 100_000)
 
 
 @pytest.mark.parametrize("serializer", ["yaml", 5, [1], {"type": None}, {"type": "compressed/json", "serializer": "x"}])
@@ -286,6 +286,18 @@ def test_an_xcom_gets_text_for_what_not_every_airflow_can_carry() -> None:
     assert as_xcom({"a": [identifier, {"b": (time(1, 2), {identifier})}]}) == {
         "a": [str(identifier), {"b": ("01:02:00", {str(identifier)})}]
     }
+
+
+@pytest.mark.parametrize("text", ["1.10", "-0.5", "0", "12345678901234567890", "1E+20", "Infinity", "99999999.99"])
+def test_an_xcom_gets_a_decimal_that_it_keeps_the_value_of(text: str, through_airflow: Callable[[Any], Any]) -> None:
+    assert as_xcom([Decimal(text)]) == [Decimal(text)]
+    assert through_airflow(as_xcom(Decimal(text))) == Decimal(text)
+
+
+@pytest.mark.parametrize("text", ["12345678901234567.89", "0.1234567890123456789", "1E+999999999", "1E-999999999"])
+def test_a_decimal_that_an_xcom_would_change_is_refused(text: str) -> None:
+    with pytest.raises(ResultError, match="which would change"):
+        as_xcom({"a": [Decimal(text)]})
 
 
 def test_an_xcom_gets_times_in_utc() -> None:

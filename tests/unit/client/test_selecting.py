@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_prefect.client.call import Effect, Request, Sleep, run
+from airflow_provider_prefect.client.call import Effect, Request, Response, Sleep, run
 from airflow_provider_prefect.client.errors import ResultError
-from airflow_provider_prefect.client.model import TaskRun
+from airflow_provider_prefect.client.model import FINAL, TaskRun
 from airflow_provider_prefect.client.selecting import child, found, in_map_order, named, of_last_run
 from tests.unit.client.driving import answer
 from tests.unit.client.samples import RUN_ID, state_json
@@ -201,9 +201,14 @@ def test_task_runs_that_never_began_are_of_no_certain_retry() -> None:
 
 @dataclass
 class Server:
-    """Knows more task runs with each second: ``known`` at each, and at the last one for good."""
+    """Knows more task runs with each second: ``known`` at each, and at the last one for good.
+
+    ``events`` is how many task runs it has events of, if it has events, and ``ended`` the second of the flow run's end.
+    """
 
     known: list[list[TaskRun]]
+    events: int | None = None
+    ended: int = 0
     slept: list[float] = field(default_factory=list)
     read: int = 0
 
@@ -212,6 +217,8 @@ class Server:
             self.slept.append(effect.seconds)
             return None
         assert isinstance(effect, Request)
+        if effect.path == "/events/count-by/resource":
+            return self._events(effect.body["filter"])
         now = self.known[min(len(self.slept), len(self.known) - 1)]
         assert effect.body["flow_runs"] == {"id": {"any_": [RUN_ID]}}
         types = effect.body["task_runs"].get("state", {}).get("type", {}).get("any_")
@@ -225,6 +232,17 @@ class Server:
             for task_run in now[effect.body["offset"] :]
         ]
         return answer(records[:200])
+
+    def _events(self, criteria: dict[str, Any]) -> Response:
+        run = f"prefect.flow-run.{RUN_ID}"
+        if self.events is None:
+            return answer({"detail": "Not Found"}, 404)
+        if "resource" in criteria:
+            assert criteria["resource"]["labels"]["prefect.resource.id"] == run
+            assert set(criteria["resource"]["labels"]["prefect.state-type"]) == set(FINAL)
+            return answer([{"value": run}] if len(self.slept) >= self.ended else [])
+        assert criteria == {"event": {"prefix": ["prefect.task-run."]}, "related": {"id": [run]}}
+        return answer([{"value": f"prefect.task-run.{number}"} for number in range(self.events)])
 
     def find(self, name: str) -> list[TaskRun]:
         return run(found(RUN_ID, name), self.perform)
@@ -251,6 +269,28 @@ def test_task_runs_that_come_in_slowly_are_waited_for() -> None:
 def test_a_pause_of_a_second_is_not_taken_for_the_end() -> None:
     server = Server([ALL[:100], ALL[:100], ALL[:200], ALL[:200], ALL])
     assert ids(server.find("load")) == ids(ALL)
+
+
+def test_a_long_pause_is_not_taken_for_the_end_where_there_are_events_of_more_task_runs() -> None:
+    server = Server([ALL[:100]] * 50 + [ALL], events=450)
+    assert ids(server.find("load")) == ids(ALL)
+
+
+def test_no_task_run_yet_is_not_taken_for_none_where_there_are_events_of_some() -> None:
+    server = Server([[]] * 30 + [ALL[:3]], events=3)
+    assert ids(server.find("load")) == ids(ALL[:3])
+
+
+def test_events_that_do_not_tell_of_the_end_yet_are_waited_for_but_not_for_ever() -> None:
+    soon, never = Server([ALL], events=3, ended=5), Server([ALL], events=3, ended=10**6)
+    for server in (soon, never):
+        assert ids(server.find("load")) == ids(ALL)
+    assert (sum(soon.slept), sum(never.slept)) == (5, 8)
+
+
+def test_task_runs_that_prefect_has_lost_are_an_error_and_no_gap() -> None:
+    with pytest.raises(ResultError, match=r"has 3 task runs of flow run .* and events of 4: it has lost some"):
+        Server([ALL[:3]], events=4).find("load")
 
 
 def test_task_runs_that_have_not_ended_are_waited_for_longer() -> None:
