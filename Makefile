@@ -52,7 +52,7 @@ test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2: te
 	@"$(PYTHON)" -m tools.testing $* $(PREFECT) $(PREFECT_2) $(TESTS)
 
 .PHONY: drills
-drills: python ## Kill things and count flow runs: all drills on the newest Airflow, some on the oldest (about an hour)
+drills: python ## Kill things and count flow runs: all drills on the newest Airflow, some on the oldest (half an hour or more)
 	@"$(PYTHON)" tools/environments.py $(NEWEST) $(OLDEST) $(PREFECT)
 	@$(BIN)/python -m tests.drills $(NEWEST) $(PREFECT) $(DRILLS)
 	@$(BIN)/python -m tests.drills $(OLDEST) $(PREFECT) $(DRILLS)

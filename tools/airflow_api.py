@@ -102,7 +102,7 @@ class AirflowApi:
     def set_task_state(self, dag_id: str, run_id: str, task_id: str, state: str, map_index: int = -1) -> None:
         """Mark a task instance as a person does in the UI: "success" or "failed"."""
         path = _task(dag_id, run_id, task_id)
-        if self.major >= 3 and map_index >= 0:
+        if map_index >= 0:
             path += f"/{map_index}"
         body = {"new_state": state} if self.major >= 3 else {"new_state": state, "dry_run": False}
         self.call("PATCH", path, body)

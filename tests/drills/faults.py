@@ -63,6 +63,13 @@ class Killing:
         if process := self.stage.sender(passing):
             self._end(process)
 
+    def kill_if_created(self, passing: Passing) -> None:
+        """Kill the process that has sent the request if Prefect has acted on it; otherwise at its next one."""
+        if self.stage.has_created(passing):
+            self.kill(passing)
+        else:
+            self._done.discard(passing.body["tags"][1])
+
     def kill_with_worker(self, passing: Passing) -> None:
         """Kill the supervisor that has sent the request, and its task."""
         if process := self.stage.sender(passing):
@@ -106,7 +113,7 @@ def lost_post(killing: Killing, passing: Passing) -> Fault | None:
 def after_the_post(killing: Killing, passing: Passing) -> Fault | None:
     """The server has acted, and the task never hears of it."""
     if creates(passing) and killing.first_of(passing.body["tags"][1]):
-        return Fault("killed after", answer="none", then=killing.kill)
+        return Fault("killed after", answer="none", then=killing.kill_if_created)
     return None
 
 
@@ -211,7 +218,8 @@ def outage(passing: Passing) -> Fault:
 class Holding:
     """Has the server act on the creates of so many task instances, and holds the answers back."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, stage: Stage, most: int) -> None:
+        self._stage = stage
         self._left = threading.Semaphore(0)
         self._most = most
         self._released = threading.Event()
@@ -220,6 +228,8 @@ class Holding:
         return Fault("held", then=self._hold) if creates(passing) and not self._released.is_set() else None
 
     def _hold(self, passing: Passing) -> None:
+        if not self._stage.has_created(passing):
+            return
         self._left.release()
         self._released.wait(120)
 

@@ -168,10 +168,28 @@ def _stopped(result: Result, play: Play, state: str) -> Result:
     return result.count(play, ["CANCELLED"], end=state, results=False)
 
 
+def stops_unseen(stage: Stage, n: int) -> Iterator[Result]:
+    """A person marks deferred tasks failed before their triggers have started, or on Airflow 2: nobody is told."""
+    triggerer = stage.airflow.parts["triggerer"]
+    triggerer.signal(signal.SIGSTOP)
+    try:
+        play = stage.play("deferred", n)
+        play.until_waiting()
+        for index in play.indexes:
+            play.mark(index, "failed")
+    finally:
+        triggerer.signal(signal.SIGCONT)
+    _until_stopped(play, 0, patience=20)
+    yield Result("deferred: marked failed before the trigger has started", times=n).count(
+        play, ["CANCELLED"], end="failed"
+    )
+    play.finish()
+
+
 def stops_during_the_post(stage: Stage, n: int) -> Iterator[Result]:
     """A person marks tasks failed while the answer to their POST is still on its way."""
     result = Result("sync: marked failed during the POST")
-    with spoiling(stage.prefect_proxy, held := faults.Holding(n)):
+    with spoiling(stage.prefect_proxy, held := faults.Holding(stage, n)):
         play = stage.play("sync", n)
         held.until_all()
         for index in play.indexes:
@@ -445,6 +463,7 @@ DRILLS = (
     Drill(clears_of_finished, full=15, quick=2, oldest=5),
     Drill(clears_of_waiting, full=10, quick=2, oldest=5),
     Drill(stops, full=5, oldest=5),
+    Drill(stops_unseen, full=5, has_to_fail=True),
     Drill(stops_during_the_post, full=5, quick=2),
     Drill(stops_amid_a_request_to_airflow, full=5, quick=1),
     Drill(retries, full=5, oldest=5),

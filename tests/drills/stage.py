@@ -216,7 +216,7 @@ class Stage:
     def __init__(self, airflow: Path, prefect: Path, home: Path, seed: int) -> None:
         self.seed = seed
         self.random = random.Random(seed)
-        home = self.home = home.absolute()
+        home = home.absolute()
         self.major = installed_major(airflow)
         self.prefect = PrefectServer(prefect, home / "prefect")
         self.prefect_proxy = Proxy(self.prefect.ui_url, free_port())
@@ -296,7 +296,11 @@ class Stage:
         body = {"state": {"type": kind, "name": kind.capitalize(), "message": "By the drill."}, "force": True}
         self.ask("POST", f"/flow_runs/{flow_run_id}/set_state", body)
 
-    # Processes
+    # Requests and processes
+
+    def has_created(self, passing: Passing) -> bool:
+        """Whether Prefect has acted on a request to create: now and then it refuses one, since its database is busy."""
+        return any(one.passing is passing and one.status == 201 for one in self.prefect_proxy.passed)
 
     def sender(self, passing: Passing) -> psutil.Process | None:
         """The process that has sent a request; of several that share the socket the one that has opened it."""
@@ -312,7 +316,3 @@ class Stage:
             except psutil.NoSuchProcess:
                 continue
         return min(found, key=lambda process: process.create_time(), default=None)
-
-    def workers(self) -> list[psutil.Process]:
-        """All processes below the scheduler."""
-        return psutil.Process(self.airflow.parts["scheduler"].pid).children(recursive=True)

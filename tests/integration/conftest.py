@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sqlite3
@@ -117,6 +118,21 @@ def new_dag(request: pytest.FixtureRequest) -> Callable[[], Any]:
 
     name = re.sub(r"\W+", "_", request.node.name).strip("_")
     return lambda: DAG(name, schedule=None)
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """Gives what tasks and triggers have logged so far: Airflow 3 writes it to the output, Airflow 2 does that twice."""
+    from tests.integration.dag_runs import AIRFLOW
+
+    caplog.set_level(logging.DEBUG)
+    seen: list[str] = []
+
+    def logged() -> str:
+        seen.extend(capfd.readouterr())
+        return caplog.text if AIRFLOW < (3,) else "".join(seen)
+
+    return logged
 
 
 @pytest.fixture(scope="session")

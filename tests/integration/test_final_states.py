@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import uuid
@@ -25,13 +24,6 @@ NewDag = Callable[[], DAG]
 MODES = pytest.mark.parametrize("deferrable", [False, True], ids=["in its own process", "deferred"])
 
 
-@pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Gives everything that has been logged so far: Airflow 3 writes a task's log to the output by itself."""
-    caplog.set_level(logging.DEBUG)
-    return lambda: "".join([*capfd.readouterr(), caplog.text])
-
-
 class Person:
     """Somebody who changes flow runs in Prefect's UI."""
 
@@ -48,7 +40,7 @@ class Person:
         """A flow run that goes through such states: the first at once, each further one two polls later."""
         run_id = PrefectHook().start_flow_run(self._deployment).run.id
         self.set_state(run_id, *states[0])
-        self._later(lambda: [(time.sleep(4), self.set_state(run_id, *state)) for state in states[1:]])
+        self._later(lambda: [(time.sleep(3.5), self.set_state(run_id, *state)) for state in states[1:]])
         return run_id
 
     def cancel_all(self, tag: str, until: int) -> list[str]:
@@ -147,8 +139,11 @@ def test_states_can_skip_the_task(new_dag: NewDag, person: Person, deferrable: b
     assert outcome["result"].state == "skipped"
 
 
-@MODES
-@pytest.mark.parametrize("again", [False, True], ids=["for good", "retry_cancelled"])
+@pytest.mark.parametrize(
+    ("again", "deferrable"),
+    [(False, False), (False, True), (True, True)],
+    ids=["for good", "for good, deferred", "again"],
+)
 def test_a_flow_run_that_a_person_cancels_is_started_again_only_if_so_asked(
     new_dag: NewDag, person: Person, unserved: str, deferrable: bool, again: bool
 ) -> None:
@@ -184,7 +179,7 @@ def test_a_paused_flow_run_is_waited_for_and_said_once_to_be(
         waiting("wait", run_id, deferrable, stream_states=False)
     assert run_dag(dag)["wait"].state == "success"
     text = logged()
-    [said] = {line for line in text.splitlines() if "'at rest' is in state" in line and "[log" not in line}
+    [said] = [line for line in text.splitlines() if "'at rest' is in state" in line]
     assert f"'at rest' is in state {name}" in said
     assert "It waits until somebody resumes it." in said
     assert "warning" in said.lower()

@@ -6,6 +6,7 @@ The Prefect server asks for a user and a password, so that there is a secret tha
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import sqlite3
 import sys
@@ -20,6 +21,7 @@ import pytest
 from tests.integration.conftest import (
     EXAMPLE_FLOW,
     FLOWS,
+    OUTPUT_FLOWS,
     PASSWORD,
     PREFECT,
     ROOT,
@@ -188,6 +190,34 @@ def test_a_wait_outlives_a_minute_without_the_prefect_server(airflow: AirflowSta
     assert "Prefect did not answer usefully" in run.log()
     [flow_run] = server.request("POST", "/flow_runs/filter", {"flow_runs": {"tags": {"all_": [run.run_id]}}})
     assert flow_run["state_type"] == "COMPLETED"
+
+
+def test_lines_of_the_flow_run_are_in_the_task_log_while_the_task_is_deferred(
+    airflow: AirflowStack, server: PrefectServer
+) -> None:
+    server.serve(OUTPUT_FLOWS, "talking/served")
+    airflow.wait_for_dag("streaming")
+    run = Run(airflow, "streaming")
+    run.until_deferred()
+    run.until(lambda: "flow line 10" in run.log(), "the task's log has lines of the flow run")
+    assert run.state() == "deferred"
+    assert run.until_ended() == "success"
+    numbers = [int(number) for number in re.findall(r"\] flow line (\d+)", run.log())]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 25
+    assert len(re.findall(r"last words after \d+ lines", run.log())) == 1
+    assert "task line 4" in run.log()
+    for level, number in (("info", 3), ("warning", 4), ("error", 5)):
+        [line] = [line for line in run.log().splitlines() if line.endswith(f"] flow line {number}")]
+        assert f" {level} " in line
+
+
+def test_a_cancel_that_defers_remembers_what_it_has_asked_to_stop(airflow: AirflowStack) -> None:
+    airflow.wait_for_dag("cancelling")
+    run = Run(airflow, "cancelling")
+    assert run.until_ended() == "success"
+    assert run.xcoms("cancel")["return_value"] == "CANCELLED"
+    assert run.xcoms("cancel")["flow_run_id"] == run.xcoms("start")["return_value"]
 
 
 def test_a_password_is_in_no_log_file_and_not_in_the_database(airflow: AirflowStack) -> None:

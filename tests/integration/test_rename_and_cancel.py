@@ -237,14 +237,16 @@ def test_a_run_to_come_is_stopped_if_it_is_named(
 def test_more_runs_than_the_server_lists_at_once_are_all_stopped(
     new_dag: NewDag, prefect: PrefectServer, deployment: dict[str, Any]
 ) -> None:
-    for number in (100, 100, 7):
-        made = prefect.request("POST", f"/deployments/{deployment['id']}/create_flow_run/bulk", [{}] * number)
-        assert len(made["results"]) == number
+    made: list[str] = []
+    while len(made) < 205:
+        # On SQLite some may not be created, or none.
+        answer = prefect.request("POST", f"/deployments/{deployment['id']}/create_flow_run/bulk", [{}] * 70)
+        made += [one["flow_run_id"] for one in answer["results"] if one["status"] == "CREATED"]
     with new_dag() as dag:
         PrefectCancelFlowRunOperator(
             task_id="cancel", deployment=deployment["id"], wait_for_completion=True, poll_interval=3
         )
     stopped = run_dag(dag)["cancel"].xcoms["return_value"]
-    assert len({one["id"] for one in stopped}) == 207
+    assert {one["id"] for one in stopped} == set(made)
     assert {one["state"] for one in stopped} == {"CANCELLED"}
     assert PrefectHook().find_live_flow_runs(deployment["id"]) == []

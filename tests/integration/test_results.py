@@ -237,7 +237,10 @@ def test_the_operator_waits_and_hands_on_what_a_task_or_the_flow_returned(
         assert outcome.triggers
     if deferrable:
         assert outcome["take_as_json"].xcoms["return_value"] == KEPT_IN_AN_XCOM
-        assert outcome["take_as_pickle"].xcoms["return_value"] == KEPT_IN_AN_XCOM | {"pair": "(1, frozenset({2}))"}
+        of_a_pickle = outcome["take_as_pickle"].xcoms["return_value"]
+        # Airflow 2 keeps JSON's containers only.
+        assert of_a_pickle.pop("pair") in ("(1, frozenset({2}))", "[1, [2]]")
+        assert of_a_pickle == KEPT_IN_AN_XCOM
     assert outcome["take_"].xcoms["return_value"] == {"types": KEPT_IN_AN_XCOM}
     assert outcome["get_"].xcoms["state"] == "COMPLETED"
     assert outcome["get_"].xcoms["flow_run_id"] == outcome["start"].xcoms["flow_run_id"]

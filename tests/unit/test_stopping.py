@@ -20,6 +20,7 @@ from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOpera
 from airflow_provider_prefect.recovery import TryOfTask, try_of_task
 from airflow_provider_prefect.stopping import Stopper, TaskStopped, state_in
 from tests.unit.fake_prefect import Asked, FakePrefect, state
+from tests.unit.running import deferral
 
 log = logging.getLogger(__name__)
 
@@ -282,6 +283,18 @@ def test_before_and_after_the_wait_there_is_nothing_to_stop(
     operator.execute(context)
     operator.on_kill()
     assert prefect.cancelled == []
+
+
+@pytest.mark.parametrize(("in_state", "stopped"), [("failed", True), ("deferred", False), ("running", False)])
+def test_a_task_that_is_just_being_deferred_can_still_be_stopped_by_a_user(
+    in_state: str, stopped: bool, operator: PrefectStartFlowRunOperator, prefect: FakePrefect, context: Any, ti: Any
+) -> None:
+    operator.deferrable = True
+    deferral(operator, context)
+    airflow_3_says(ti, in_state)
+    with pytest.raises(TaskStopped):
+        operator.on_kill()
+    assert prefect.cancelled == ([ti.xcoms["flow_run_id"]] if stopped else [])
 
 
 @pytest.mark.parametrize("cancel_on_timeout", [True, False])

@@ -374,6 +374,7 @@ HUGE = 2**40
         whole(pickle.LONG4, struct.pack("<i", 2**31 - 1), b"x"),
         whole(pickle.FRAME, struct.pack("<Q", HUGE), pickle.NONE),
         whole(pickle.NONE, pickle.LONG_BINPUT, struct.pack("<I", 2**32 - 1)),
+        whole(pickle.NONE, pickle.LONG_BINPUT, struct.pack("<I", 1_000_000)),
         whole(pickle.NONE, pickle.PUT, b"4294967295\n"),
         whole(pickle.NONE, pickle.PUT, b"-1\n"),
     ],
@@ -437,6 +438,14 @@ def test_a_heavy_key_that_is_used_again_and_again_is_too_large() -> None:
         read(whole(key, pickle.EMPTY_DICT + again), most=100_000)
 
 
+def test_a_heavy_key_of_very_many_mappings_is_too_large_even_if_nothing_comes_of_them() -> None:
+    key = pickle.MARK + pickle.NONE * 1000 + pickle.TUPLE + pickle.MEMOIZE
+    each = pickle.EMPTY_DICT + pickle.BINGET + b"\0" + pickle.NONE + pickle.SETITEM
+    assert read(whole(key, each * 100), most=100_000) == {(None,) * 1000: None}
+    with pytest.raises(TooLarge):
+        read(whole(key, each * 1000), most=100_000)
+
+
 @pytest.mark.parametrize("levels", [10_000, 200_000])
 @pytest.mark.parametrize("keyed", [False, True])
 def test_what_is_nested_too_deeply_is_refused_before_it_is_built(levels: int, keyed: bool) -> None:
@@ -456,4 +465,4 @@ def test_the_weight_of_plain_data_is_not_more_than_the_length_of_its_json() -> N
 
 def test_more_objects_than_there_may_be_are_not_even_put_on_the_stack() -> None:
     with pytest.raises(TooLarge):
-        read(whole(pickle.EMPTY_LIST, pickle.MARK, pickle.EMPTY_LIST * 20_000, pickle.APPENDS), most=10_000)
+        read(whole(pickle.EMPTY_LIST * 20_000), most=10_000)
