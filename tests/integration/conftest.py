@@ -122,7 +122,7 @@ def new_dag(request: pytest.FixtureRequest) -> Callable[[], Any]:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Gives what tasks and triggers have logged so far: Airflow 3 writes it to the output, Airflow 2 does that twice."""
+    """Gives what tasks and triggers have logged so far. Airflow 3 writes it to the output, Airflow 2 does so twice."""
     from tests.integration.dag_runs import AIRFLOW
 
     caplog.set_level(logging.DEBUG)
