@@ -45,9 +45,7 @@ def sales_report(month: str = "2026-10") -> dict[str, Any]:
     rows = read_sales(month)
     regions = total_by("region", rows)
     best_day = total_by("date", rows)[0]
-    create_table_artifact(
-        key="sales-by-region", table=regions, description=f"Sales of {month}, the best region first"
-    )
+    create_table_artifact(key="sales-by-region", table=regions, description=f"Sales of {month}, the best region first")
     return {
         "month": month,
         "orders": sum(region["orders"] for region in regions),
