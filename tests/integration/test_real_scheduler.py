@@ -203,9 +203,9 @@ def test_lines_of_the_flow_run_are_in_the_task_log_while_the_task_is_deferred(
     assert run.state() == "deferred"
     assert run.until_ended() == "success"
     numbers = [int(number) for number in re.findall(r"\] flow line (\d+)", run.log())]
-    assert numbers == list(range(len(numbers)))
-    assert len(numbers) >= 25
-    assert len(re.findall(r"last words after \d+ lines", run.log())) == 1
+    # The flow says at its end how many lines it has logged.
+    [said] = re.findall(r"last words after (\d+) lines", run.log())
+    assert numbers == list(range(int(said)))
     assert "task line 4" in run.log()
     for level, number in (("info", 3), ("warning", 4), ("error", 5)):
         [line] = [line for line in run.log().splitlines() if line.endswith(f"] flow line {number}")]

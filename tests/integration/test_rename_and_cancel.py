@@ -240,7 +240,7 @@ def test_more_runs_than_the_server_lists_at_once_are_all_stopped(
     made: list[str] = []
     while len(made) < 205:
         # On SQLite some may not be created, or none.
-        answer = prefect.request("POST", f"/deployments/{deployment['id']}/create_flow_run/bulk", [{}] * 70)
+        answer = prefect.request("POST", f"/deployments/{deployment['id']}/create_flow_run/bulk", [{}] * 35)
         made += [one["flow_run_id"] for one in answer["results"] if one["status"] == "CREATED"]
     with new_dag() as dag:
         PrefectCancelFlowRunOperator(

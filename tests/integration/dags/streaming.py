@@ -10,7 +10,7 @@ with DAG("streaming", schedule=None):
     PrefectStartFlowRunOperator(
         task_id="start",
         deployment="talking/served",
-        parameters={"seconds": 15},
+        parameters={"seconds": 30},
         stream_logs=True,
         deferrable=True,
         poll_interval=3,
