@@ -108,7 +108,7 @@ class Run:
     def until_deferred(self, map_index: int = -1) -> None:
         self.until(lambda: self.state(map_index=map_index) == "deferred", "the task is deferred")
 
-    def until_ended(self, timeout: float = 120) -> str:
+    def until_ended(self, timeout: float = 600) -> str:  # see the timeout in pyproject.toml
         return self.airflow.api.wait_for_run(self.dag_id, self.run_id, timeout)
 
 
