@@ -108,7 +108,7 @@ class Run:
     def until_deferred(self, map_index: int = -1) -> None:
         self.until(lambda: self.state(map_index=map_index) == "deferred", "the task is deferred")
 
-    def until_ended(self, timeout: float = 600) -> str:  # see the timeout in pyproject.toml
+    def until_ended(self, timeout: float = 120) -> str:
         return self.airflow.api.wait_for_run(self.dag_id, self.run_id, timeout)
 
 
@@ -215,7 +215,8 @@ def test_lines_of_the_flow_run_are_in_the_task_log_while_the_task_is_deferred(
 def test_a_cancel_that_defers_remembers_what_it_has_asked_to_stop(airflow: AirflowStack) -> None:
     airflow.wait_for_dag("cancelling")
     run = Run(airflow, "cancelling")
-    assert run.until_ended() == "success"
+    # Prefect's runner may be minutes late to notice; see the timeout in pyproject.toml.
+    assert run.until_ended(timeout=600) == "success"
     assert run.xcoms("cancel")["return_value"] == "CANCELLED"
     assert run.xcoms("cancel")["flow_run_id"] == run.xcoms("start")["return_value"]
 
