@@ -15,7 +15,7 @@ _LEVELS = (50, 40, 30, 20, 10)
 
 
 class TaskLog:
-    """Tells a task's log what a wait sees; see :class:`.client.waiting.Watcher`.
+    """Tells a task's log what a wait sees; see :class:`.client.waiting.Observer`.
 
     :param log: the task's or the trigger's logger.
     :param states: whether state changes are shown.

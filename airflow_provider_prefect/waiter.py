@@ -71,7 +71,7 @@ class FlowRunWaiter:
             poll_interval=poll_interval,
             deadlines=deadlines,
             max_unreachable=self.max_unreachable,
-            watcher=self._task_log(),
+            observer=self._task_log(),
         )
 
     def _tell(self, context: Context, run: FlowRun, url: str) -> str:

@@ -42,7 +42,7 @@ class Deadlines:
     started: float = math.inf
 
 
-class Watcher(Protocol):
+class Observer(Protocol):
     """Who is told what happens while a flow run is waited for."""
 
     def on_change(self, run: FlowRun) -> None:
@@ -59,7 +59,7 @@ class Watcher(Protocol):
 
 
 def wait(
-    flow_run_id: str, deadlines: Deadlines, watcher: Watcher, clock: Callable[[], float] = time.time
+    flow_run_id: str, deadlines: Deadlines, observer: Observer, clock: Callable[[], float] = time.time
 ) -> Call[FlowRun]:
     """The flow run as it ended. It looks, and is told; how, and how often, is up to who answers.
 
@@ -68,7 +68,7 @@ def wait(
     """
     run: FlowRun | None = None
     until = min(deadlines.finished, deadlines.started)
-    follower = watcher.follower(flow_run_id)
+    follower = observer.follower(flow_run_id)
     read_logs = clock() + _LOGS_EVERY if follower else math.inf
     warn = math.inf
     while True:
@@ -82,16 +82,16 @@ def wait(
                 raise _timeout(flow_run_id, run, finished=until == deadlines.finished)
             if clock() >= warn and run:
                 warn = math.inf
-                watcher.on_not_started(run, (yield from _reasons_not_started(run)))
+                observer.on_not_started(run, (yield from _reasons_not_started(run)))
             continue
         if run is None:
             expected = seen.expected_start_time
             warn = max(clock(), expected.timestamp() if expected else 0.0) + _LATE_START
         run = seen
-        watcher.on_change(run)
+        observer.on_change(run)
         if run.is_final:
             if follower and (left_out := (yield from follower.read_last())) != 0:
-                watcher.on_left_out(left_out)
+                observer.on_left_out(left_out)
             return run
         if run.state.type not in NOT_STARTED:
             until, warn = deadlines.finished, math.inf

@@ -21,7 +21,7 @@ from airflow_provider_prefect.client.newest import NewestRun
 from airflow_provider_prefect.client.rest import Created, NewFlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
 from airflow_provider_prefect.client.settings import Settings
-from airflow_provider_prefect.client.waiting import Deadlines, Looking, Watcher, wait
+from airflow_provider_prefect.client.waiting import Deadlines, Looking, Observer, wait
 from airflow_provider_prefect.hooks import results
 from airflow_provider_prefect.hooks.settings import read_settings
 from airflow_provider_prefect.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
@@ -186,21 +186,21 @@ class PrefectHook(BaseHook):
         poll_interval: float = 10,
         deadlines: Deadlines | None = None,
         max_unreachable: float = MAX_UNREACHABLE,
-        watcher: Watcher | None = None,
+        observer: Observer | None = None,
     ) -> FlowRun:
         """Wait until the flow run has ended, in whatever state, and return it.
 
         :param poll_interval: seconds between two looks at it.
         :param deadlines: when to stop waiting; never without.
         :param max_unreachable: seconds for which an API that does not answer usefully is put up with.
-        :param watcher: is told what happens meanwhile; this hook's log by default.
+        :param observer: is told what happens meanwhile; this hook's log by default.
         :raises FlowRunTimeout: a deadline came first.
         :raises FlowRunNotFound: there is no such run (any more).
         :raises Unreachable: the API was out of reach for too long.
         """
         check_flow_run_id(flow_run_id)
         looking = Looking(poll_interval, Patience(max_unreachable, waiting=True))
-        call = wait(flow_run_id, deadlines or Deadlines(), watcher or TaskLog(self.log))
+        call = wait(flow_run_id, deadlines or Deadlines(), observer or TaskLog(self.log))
         return run(handled(call, looking), self.get_conn().perform)
 
     def find_newest(self, newest: NewestRun) -> FlowRun | None:

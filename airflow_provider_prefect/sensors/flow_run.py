@@ -183,7 +183,7 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         # Seen to its end once more by a wait, which shows the log lines if they are wanted.
         run = hook.wait_for_flow_run(
-            run.id, poll_interval=self.poke_interval, max_unreachable=self.max_unreachable, watcher=self._task_log()
+            run.id, poll_interval=self.poke_interval, max_unreachable=self.max_unreachable, observer=self._task_log()
         )
         return PokeReturnValue(is_done=True, xcom_value=self._finish(hook, context, run, url))
 

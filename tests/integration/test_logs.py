@@ -200,7 +200,7 @@ def followed(run_id: str) -> Lines:
     """What a wait for the flow run logs."""
     lines, log = Lines(), logging.Logger("lines")
     log.addHandler(lines)
-    PrefectHook().wait_for_flow_run(run_id, poll_interval=3, watcher=TaskLog(log, states=False, logs=True))
+    PrefectHook().wait_for_flow_run(run_id, poll_interval=3, observer=TaskLog(log, states=False, logs=True))
     return lines
 
 
