@@ -10,7 +10,14 @@ from typing import Any
 
 from airflow_provider_prefect import __version__
 
+_APIS = {"rest": "Prefect 3 / 2 (REST)", "graphql": "Prefect 1 (GraphQL)"}
+
 CONN_FIELDS: dict[str, dict[str, Any]] = {
+    "api": {
+        "label": "API",
+        "description": "Which API the server has: rest for Prefect 3 and 2, graphql for Prefect 1.",
+        "schema": {"type": ["string", "null"], "enum": [*_APIS, None], "values_display": _APIS, "default": "rest"},
+    },
     "ui_url": {
         "label": "UI URL",
         "description": "Where Prefect's UI is, if the links should not go to the address derived from the API URL.",
@@ -50,6 +57,11 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "label": "Timeout",
         "description": "Seconds to connect, and seconds to wait for an answer.",
         "schema": {"type": ["number", "null"], "default": 30, "exclusiveMinimum": 0},
+    },
+    "tenant_id": {
+        "label": "Tenant id (Prefect 1)",
+        "description": "The tenant to work in, on a Prefect 1 server that asks for an API key.",
+        "schema": {"type": ["string", "null"]},
     },
     "result_roots": {
         "label": "Result roots",

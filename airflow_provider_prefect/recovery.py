@@ -51,10 +51,10 @@ class TryOfTask:
         return f"airflow-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
     @property
-    def run_name(self) -> str:
-        """The flow run's name, unless another is given."""
+    def task_name(self) -> str:
+        """Dag, task and, if it is mapped, index."""
         task = self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
-        return f"{self.dag_id}.{task} {self.run_id}"
+        return f"{self.dag_id}.{task}"
 
     @property
     def context(self) -> dict[str, Any]:
@@ -94,17 +94,17 @@ class Decision:
     stop: tuple[FlowRun, ...] = ()
 
 
-def decide(this_try: TryOfTask, found: Sequence[FlowRun], deployment_id: str, on_retry: str) -> Decision:
+def decide(this_try: TryOfTask, found: Sequence[FlowRun], lineage: str, on_retry: str) -> Decision:
     """What this try does, given the flow runs that Prefect has for the keys of the earlier ones.
 
     :param found: in any order; a try that has created none is simply absent.
-    :param deployment_id: what the task starts now. A run of another deployment is treated as an older one.
+    :param lineage: of what the task starts now. A run of another deployment (flow group) is treated as an older one.
     :param on_retry: what follows a run of this generation that has ended unsuccessful: ``new`` or ``restart``.
     """
     order = {key: position for position, key in enumerate(this_try.earlier_keys)}
     ours = [run for run in found if run.idempotency_key in order]
     ours.sort(key=lambda run: order[run.idempotency_key or ""])
-    current = [run for run in ours if _generation(run) == this_try.max_tries and run.deployment_id == deployment_id]
+    current = [run for run in ours if _generation(run) == this_try.max_tries and run.deployment_id == lineage]
     stop = tuple(run for run in ours if run not in current and run.state.type in LIVE)
     newest = current[0] if current else None
     if newest is None or newest.state.type == "CANCELLING":

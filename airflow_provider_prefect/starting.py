@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_prefect.client.errors import ApiError, ConfigurationError, PrefectError, Unreachable
 from airflow_provider_prefect.client.model import FlowRun
-from airflow_provider_prefect.client.rest import NewFlowRun
+from airflow_provider_prefect.client.new_flow_run import NewFlowRun, Source
 from airflow_provider_prefect.recovery import Action, TryOfTask, decide
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Starting:
         self._stop_older = stop_older
         self.action = Action.CREATE
 
-    def go(self, deployment_id: str, new: NewFlowRun, *, key_is_ours: bool) -> FlowRun:
+    def go(self, source: Source, new: NewFlowRun, *, key_is_ours: bool) -> FlowRun:
         """The flow run to wait for.
 
         :param key_is_ours: the idempotency key is that of this try; one that the user gives is used as it stands, and
@@ -40,10 +40,10 @@ class Starting:
         :raises ConfigurationError: somebody else's flow run has the key of this try.
         """
         if not key_is_ours:
-            created = self._hook.create_flow_run(deployment_id, new)
+            created = self._hook.create_flow_run(source, new)
             self.action = Action.CREATE if created.is_new else Action.ADOPT
             return created.run
-        decision = decide(self._this_try, self._earlier_runs(), deployment_id, self._on_retry)
+        decision = decide(self._this_try, self._earlier_runs(), source.lineage, self._on_retry)
         self._stop(decision.stop)
         self.action = decision.action
         if decision.run is not None:
@@ -53,7 +53,7 @@ class Starting:
                 return restarted
             self._log.warning("Prefect does not restart flow run %r (%s).", decision.run.name, decision.run.state)
             self.action = Action.CREATE
-        created = self._hook.create_flow_run(deployment_id, new)
+        created = self._hook.create_flow_run(source, new)
         if not created.is_new and not created.resent:
             raise ConfigurationError(
                 f"Flow run {created.run.name!r} ({created.run.id}) has the idempotency key of this try already, and "
@@ -80,8 +80,7 @@ class Starting:
         return None
 
     def _earlier_runs(self) -> Sequence[FlowRun]:
-        keys = self._this_try.earlier_keys
-        return self._hook.find_flow_runs({"flow_runs": {"idempotency_key": {"any_": keys}}}) if keys else []
+        return self._hook.find_by_keys(self._this_try.earlier_keys)
 
     def _stop(self, runs: Sequence[FlowRun]) -> None:
         for run in runs if self._stop_older else ():

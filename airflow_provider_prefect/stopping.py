@@ -16,8 +16,10 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_prefect.client import rest
+from airflow_provider_prefect.client.address import flow_run_url
+from airflow_provider_prefect.client.api import api_of
 from airflow_provider_prefect.client.call import Call, T, run
+from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
 from airflow_provider_prefect.client.settings import Settings
 from airflow_provider_prefect.recovery import TryOfTask
@@ -57,9 +59,10 @@ class Stopper:
         self._ti = ti
         self._this_try = this_try
         self._settings = settings
+        self._api = api_of(settings)
         self._log = log
         self._until: float | None = None
-        self.flow_run_id: str | None = None
+        self.run: FlowRun | None = None
 
     def stop(self) -> bool:
         """Cancel the flow run if the user has stopped the task. Takes seconds at the most, and never raises.
@@ -93,24 +96,24 @@ class Stopper:
 
     def cancel(self) -> None:
         """Ask the flow run to stop, if there is one by now. Never raises."""
-        flow_run_id = self.flow_run_id
+        flow_run = self.run
         try:
-            flow_run_id = flow_run_id or self._find()
-            if flow_run_id:
-                state = self._ask(rest.cancel_flow_run(flow_run_id))
-                self._log.info("Flow run %s was asked to stop, and is in state %s", flow_run_id, state)
+            flow_run = flow_run or self._find()
+            if flow_run:
+                state = self._ask(self._api.cancel_flow_run(flow_run.id))
+                self._log.info("Flow run %s was asked to stop, and is in state %s", flow_run.id, state)
         except Exception as error:
-            where = f"{self._settings.ui_url}/runs/flow-run/{flow_run_id}" if flow_run_id else "with this task's key"
+            where = flow_run_url(self._settings.ui_url, flow_run) if flow_run else "with this task's key"
             self._log.warning("The flow run %s could not be asked to stop: %s", where, error)
 
-    def _find(self) -> str | None:
+    def _find(self) -> FlowRun | None:
         """The flow run of this very try, if the process is stopped between its creation and the answer."""
-        key = {"flow_runs": {"idempotency_key": {"any_": [self._this_try.idempotency_key]}}}
+        key = self._this_try.idempotency_key
         for look in range(_LOOKS):
             if look:
                 time.sleep(_BETWEEN_LOOKS)
-            if found := self._ask(rest.filter_flow_runs(key, most=1)):
-                return found[0].id
+            if found := self._ask(self._api.find_by_keys([key])):
+                return found[0]
         return None
 
     def _ask(self, call: Call[T]) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_prefect.client.api import Api
 from airflow_provider_prefect.client.logs import LogFollower
 from airflow_provider_prefect.client.model import FlowRun, LogRecord
 
@@ -41,8 +42,8 @@ class TaskLog:
         why = "; ".join(reasons) or "Prefect shows no reason"
         self._log.warning("Flow run %r has not started yet (%s). It is waited for all the same.", run.name, why)
 
-    def follower(self, flow_run_id: str) -> LogFollower | None:
-        return LogFollower(flow_run_id, self.line) if self._logs else None
+    def follower(self, api: Api, flow_run_id: str) -> LogFollower | None:
+        return LogFollower(api, flow_run_id, self.line) if self._logs else None
 
     def line(self, record: LogRecord, task_name: str | None) -> None:
         """Show a line of the flow run at its own level, with its own time."""

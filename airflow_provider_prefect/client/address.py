@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from airflow_provider_prefect.client.errors import ConfigurationError
 from airflow_provider_prefect.client.model import FlowRun
 
 CLOUD_FORM = "https://api.prefect.cloud/api/accounts/<account id>/workspaces/<workspace id>"
 SERVER_FORM = "http://host:4200/api"
+GRAPHQL_FORM = "http://host:4200"
 
 _CLOUD_HOSTS = ("api.prefect.cloud", "app.prefect.cloud")
 _CLOUD_PATH = re.compile(
@@ -38,23 +39,8 @@ def api_url(address: str) -> str:
     text = address.strip()
     if not text:
         raise ConfigurationError(f"The connection's API URL is empty. It is {CLOUD_FORM} or {SERVER_FORM}.")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ConfigurationError(
-            f"The API URL {_shown(text)!r} is not a URL. It is {CLOUD_FORM} or {SERVER_FORM}."
-        ) from None
-    host = (parts.hostname or "").lower()
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(
-            f"The API URL {_shown(text)!r} is not an http or https URL. It is {CLOUD_FORM} or {SERVER_FORM}."
-        )
-    if parts.username or parts.password:
-        raise ConfigurationError(
-            "The API URL holds a user name or password, which would appear wherever the URL does. Put them into the "
-            "connection's login and password fields."
-        )
+    parts = _parts(text, f"It is {CLOUD_FORM} or {SERVER_FORM}.")
+    host, port = (parts.hostname or "").lower(), parts.port
     if host in _CLOUD_HOSTS:
         found = _CLOUD_PATH.match(parts.path)
         if not found:
@@ -67,6 +53,32 @@ def api_url(address: str) -> str:
             f"{host} is not an API of Prefect 2 or 3. The API URL is {CLOUD_FORM} or {SERVER_FORM}."
         )
     return urlunsplit((parts.scheme, _netloc(host, port), _api_path(parts.path), "", ""))
+
+
+def graphql_url(address: str) -> str:
+    """The URL of a Prefect 1 server's GraphQL API: as it stands, since servers answer at whatever path they are given.
+
+    :raises ConfigurationError: it is no http or https URL, or holds credentials.
+    """
+    text = address.strip()
+    if not text:
+        raise ConfigurationError(f"The connection's API URL is empty. It is {GRAPHQL_FORM} or the like.")
+    parts = _parts(text, f"It is {GRAPHQL_FORM} or the like.")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def graphql_ui_url(api: str, given: str | None = None) -> str:
+    """Where the UI of the Prefect 1 API at ``api`` is; ``given`` (a connection's field) wins.
+
+    A server's own is at port 8080 of the same machine, as its installation has it (prefect 1.4.1).
+    """
+    if given:
+        return given.strip().rstrip("/")
+    parts = urlsplit(api)
+    host = (parts.hostname or "").lower()
+    if host.endswith(".prefect.io"):
+        return f"https://{host.replace('api-', '') if 'api-' in host else host.replace('api', 'cloud')}"
+    return f"{parts.scheme}://{_netloc(host, 8080)}"
 
 
 def ui_url(api: str, given: str | None = None) -> str:
@@ -82,8 +94,26 @@ def ui_url(api: str, given: str | None = None) -> str:
 
 def flow_run_url(ui: str, run: FlowRun) -> str:
     """The page of a flow run; the UI of Prefect 2, which knows no labels, has it elsewhere than that of Prefect 3."""
+    if run.tenant is not None:
+        return f"{ui}/{run.tenant}/flow-run/{run.id}"
     page = "flow-runs/flow-run" if run.labels is None else "runs/flow-run"
     return f"{ui}/{page}/{run.id}"
+
+
+def _parts(text: str, right_form: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # which is read only when it is asked for
+    except ValueError:
+        raise ConfigurationError(f"The API URL {_shown(text)!r} is not a URL. {right_form}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"The API URL {_shown(text)!r} is not an http or https URL. {right_form}")
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            "The API URL holds a user name or password, which would appear wherever the URL does. Put them into the "
+            "connection's login and password fields."
+        )
+    return parts
 
 
 def _api_path(path: str) -> str:

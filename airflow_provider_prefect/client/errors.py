@@ -4,6 +4,7 @@
 
     PrefectError
     ├── ConfigurationError          an argument or the connection is wrong; nothing was sent
+    │   └── UnsupportedByApi        the argument belongs to another of Prefect's APIs
     ├── ApiError                    Prefect answered, but not with success
     │   ├── AuthenticationError     401 or 403
     │   ├── NotFound                404
@@ -38,6 +39,10 @@ class PrefectError(Exception):
 
 class ConfigurationError(PrefectError, ValueError):
     """An argument or a field of the connection is wrong; the message names it and the way out."""
+
+
+class UnsupportedByApi(ConfigurationError):
+    """The connection's API has no use for this argument; the message says what takes its place."""
 
 
 class ApiError(PrefectError):

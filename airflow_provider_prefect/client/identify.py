@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_prefect.client import rest
+from airflow_provider_prefect.client import graphql, rest
 from airflow_provider_prefect.client.call import Call, T
 from airflow_provider_prefect.client.errors import (
     ApiError,
@@ -18,8 +18,12 @@ from airflow_provider_prefect.client.settings import Settings
 def server(settings: Settings) -> Call[str]:
     """The kind and version of the server: ``Prefect 3 server 3.8.8``, ``Prefect Cloud``.
 
+    Of Prefect 1 the tenant as well, as far as the server tells it.
+
     :raises ConfigurationError: something else answers; the message says what, as far as it can be told.
     """
+    if settings.api == "graphql":
+        return (yield from _graphql_server(settings))
     try:
         if settings.is_cloud:
             yield from rest.count_flow_runs()
@@ -30,6 +34,25 @@ def server(settings: Settings) -> Call[str]:
     except ApiError as error:
         raise (yield from _what_is_there(settings, error)) from None
     return f"Prefect {version.partition('.')[0]} server {version}"
+
+
+def _graphql_server(settings: Settings) -> Call[str]:
+    try:
+        version, tenants = yield from graphql.read_server()
+        if settings.tenant_id:
+            tenant = f"tenant {settings.tenant_id}"
+        elif settings.api_key:
+            tenant = f"tenant {yield from graphql.read_tenant_of_key()}"
+        else:
+            tenant = f"tenant {', '.join(map(repr, tenants))}" if tenants else "no tenant yet"
+    except (AuthenticationError, Unreachable):
+        raise
+    except ApiError as error:
+        raise ConfigurationError(
+            f"At {settings.api_url} is no GraphQL API of Prefect 1: {error}. For a server of Prefect 2 or 3 the "
+            "connection's API is the other one."
+        ) from None
+    return f"Prefect 1 server {version} ({tenant})"
 
 
 def explained(call: Call[T], settings: Settings) -> Call[T]:
@@ -49,7 +72,8 @@ def _what_is_there(settings: Settings, error: ApiError) -> Call[Exception]:
     try:
         if (yield from rest.is_graphql()):
             return ConfigurationError(
-                f"At {url} is a Prefect 1 server (GraphQL), and not the REST API of Prefect 2 or 3."
+                f"At {url} is a Prefect 1 server (GraphQL), and not the REST API of Prefect 2 or 3. Choose Prefect 1 "
+                "(GraphQL) as the connection's API."
             )
     except (ApiError, Unreachable):
         pass

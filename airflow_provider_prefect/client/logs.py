@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from airflow_provider_prefect.client import rest_outputs
+from airflow_provider_prefect.client.api import Api
 from airflow_provider_prefect.client.call import Call, Sleep
 from airflow_provider_prefect.client.errors import PrefectError
 from airflow_provider_prefect.client.model import LogRecord
@@ -39,11 +39,13 @@ Show = Callable[[LogRecord, str | None], None]
 class LogFollower:
     """Reads the new lines of a flow run's log whenever it is asked to.
 
+    :param api: the API to ask.
     :param show: called with each line, once and in the order of their times as far as they have arrived.
     :param most: how many lines are shown.
     """
 
-    def __init__(self, flow_run_id: str, show: Show, most: int = MOST_LINES) -> None:
+    def __init__(self, api: Api, flow_run_id: str, show: Show, most: int = MOST_LINES) -> None:
+        self._api = api
         self.flow_run_id = flow_run_id
         self._show = show
         self._most = most
@@ -79,7 +81,7 @@ class LogFollower:
         if self._shown < self._most:
             return 0
         try:
-            return (yield from retried(rest_outputs.count_logs(self.flow_run_id), _PATIENCE)) - self._shown
+            return (yield from retried(self._api.count_logs(self.flow_run_id), _PATIENCE)) - self._shown
         except _TROUBLE:
             return None
 
@@ -87,7 +89,7 @@ class LogFollower:
         after = self._last - _OVERLAP if self._last else None
         offset = 0
         while self._shown < self._most:
-            page = yield from rest_outputs.read_log_page(self.flow_run_id, after=after, offset=offset)
+            page = yield from self._api.read_log_page(self.flow_run_id, after=after, offset=offset)
             yield from self._name_tasks(page)
             for record in page:
                 if record.id not in self._seen and self._shown < self._most:
@@ -108,7 +110,7 @@ class LogFollower:
             if record.task_run_id and record.task_run_id not in self._task_names and record.id not in self._seen
         }
         if ids:
-            task_runs = yield from rest_outputs.read_task_runs(self.flow_run_id, ids=sorted(ids))
+            task_runs = yield from self._api.read_task_runs(self.flow_run_id, ids=sorted(ids))
             self._task_names |= {task_run.id: task_run.name for task_run in task_runs}
 
     def _show_one(self, record: LogRecord) -> None:

@@ -17,6 +17,10 @@ NOT_STARTED = ("SCHEDULED", "PENDING")
 """The state types of a flow run whose code has not begun to run."""
 
 
+ALL = -1
+"""The map index that means all runs of a mapped task, as in Prefect 1."""
+
+
 def _time(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
@@ -61,6 +65,9 @@ class FlowRun:
     state: State = _UNKNOWN
     flow_id: str | None = None
     deployment_id: str | None = None
+    """On Prefect 1, which has none, the flow group: what the versions of a flow have in common."""
+    tenant: str | None = None
+    """The slug of its tenant on Prefect 1; ``None`` on Prefect 2 and 3."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     labels: Mapping[str, Any] | None = None
@@ -151,6 +158,14 @@ class TaskRun:
             flow_run_run_count=record.get("flow_run_run_count") or 0,
             expected_start_time=_time(record.get("expected_start_time")),
         )
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The task runs whose results are meant; ``many`` says that they are to be a list, however few they are."""
+
+    task_runs: tuple[TaskRun, ...]
+    many: bool
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ Facts are from prefect 2.20.26 and 3.8.8. Routes are exact about a trailing slas
 from __future__ import annotations
 
 import difflib
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -21,52 +19,60 @@ from airflow_provider_prefect.client.errors import (
     InvalidRequest,
     NotFound,
 )
+from airflow_provider_prefect.client.identifiers import is_uuid
 from airflow_provider_prefect.client.model import LIVE, Deployment, FlowRun, State
+from airflow_provider_prefect.client.new_flow_run import Created, NewFlowRun, Source
+from airflow_provider_prefect.client.pages import pages
+from airflow_provider_prefect.client.rest_outputs import (
+    count_logs,
+    read_last_logs,
+    read_log_page,
+    read_logs,
+    read_task_runs,
+)
+from airflow_provider_prefect.client.results import located
+from airflow_provider_prefect.client.selecting import select_task_runs
 
+__all__ = [
+    "LACKS",
+    "NAME",
+    "StateAnswer",
+    "cancel_flow_run",
+    "count_flow_runs",
+    "count_logs",
+    "create_flow_run",
+    "default_run_name",
+    "filter_flow_runs",
+    "find_by_keys",
+    "find_deployment",
+    "find_deployment_of_flow",
+    "find_live_flow_runs",
+    "find_source",
+    "is_graphql",
+    "located",
+    "read_flow_run",
+    "read_flow_runs",
+    "read_last_logs",
+    "read_log_page",
+    "read_logs",
+    "read_task_runs",
+    "read_version",
+    "reasons_not_started",
+    "rename_flow_run",
+    "restart_flow_run",
+    "select_task_runs",
+    "set_flow_run_state",
+]
 
-@dataclass(frozen=True)
-class NewFlowRun:
-    """What a flow run is created with; ``None`` leaves it to the deployment."""
+NAME = "Prefect 2 and 3"
 
-    parameters: Mapping[str, Any] | None = None
-    name: str | None = None
-    tags: tuple[str, ...] = ()
-    labels: Mapping[str, str] | None = None
-    context: Mapping[str, Any] | None = None
-    idempotency_key: str | None = None
-    scheduled_start_time: datetime | None = None
-    job_variables: Mapping[str, Any] | None = None
-    work_queue_name: str | None = None
-    enforce_parameter_schema: bool | None = None
-
-    def body(self) -> dict[str, Any]:
-        start = self.scheduled_start_time
-        fields = {
-            "parameters": self.parameters,
-            "name": self.name,
-            "tags": list(self.tags),
-            "labels": self.labels,
-            "context": self.context,
-            "idempotency_key": self.idempotency_key,
-            "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": start.isoformat()}} if start else None,
-            "job_variables": self.job_variables,
-            "work_queue_name": self.work_queue_name,
-            "enforce_parameter_schema": self.enforce_parameter_schema,
-        }
-        # An empty idempotency key would make every second create a conflict, an empty name is a name of the server's.
-        return {name: value for name, value in fields.items() if value not in (None, "", [])}
-
-
-@dataclass(frozen=True)
-class Created:
-    """The answer to a create: the flow run, and whether it is new or was found by its idempotency key.
-
-    ``resent`` says that the request was sent more than once, so that a run that is found may be its own.
-    """
-
-    run: FlowRun
-    is_new: bool
-    resent: bool = False
+LACKS = {
+    "flow_id": "a flow is started through a deployment, deployment='flow/deployment' or its id.",
+    "project_name": "there are no projects, deployment='flow/deployment' is enough.",
+    "labels": "give work_queue_name, if the deployment's is not the right one; what only marks a run are tags.",
+    "run_config": "give job_variables, for the job template of the work pool.",
+    "context": "it would not reach the flow. Give parameters, or job_variables={'env': {…}}.",
+}
 
 
 @dataclass(frozen=True)
@@ -76,14 +82,6 @@ class StateAnswer:
     status: str
     reason: str
     state: State | None
-
-
-def is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except (ValueError, AttributeError, TypeError):
-        return False
-    return True
 
 
 # Deployments
@@ -133,6 +131,20 @@ def find_deployment_of_flow(flow_name: str) -> Call[Deployment]:
     return found[0]
 
 
+def find_source(
+    *, deployment: str | None, flow_id: str | None, flow_name: str | None, project_name: str | None
+) -> Call[Source]:
+    """The deployment to start, by its id, as ``flow/deployment``, or as the only one of a flow."""
+    assert not (flow_id or project_name), "refused as not supported"
+    found = yield from (find_deployment(deployment) if deployment else find_deployment_of_flow(flow_name or ""))
+    return Source(found.id, found.name, lineage=found.id)
+
+
+def default_run_name(source: Source, task_name: str, dag_run_id: str) -> str:
+    """``<dag>.<task> <Dag run>``."""
+    return f"{task_name} {dag_run_id}"
+
+
 def _nearest(reference: str) -> Call[str]:
     """A sentence that names the deployments closest to ``reference``."""
     response = yield from Request("POST", "/deployments/filter", {"sort": "UPDATED_DESC"})
@@ -152,17 +164,35 @@ def _nearest(reference: str) -> Call[str]:
 # Flow runs
 
 
-def create_flow_run(deployment_id: str, new: NewFlowRun) -> Call[Created]:
+def create_flow_run(source: Source, new: NewFlowRun) -> Call[Created]:
     """Create a flow run, or find the one that was created with this idempotency key (201 or 200)."""
-    body = new.body()
+    body = _body(new)
     try:
-        response = yield from _create(deployment_id, body)
+        response = yield from _create(source.id, body)
     except InvalidRequest as error:
         # Prefect 2 has no labels and refuses a request with any.
         if "labels" not in error.fields or body.pop("labels", None) is None:
             raise
-        response = yield from _create(deployment_id, body)
+        response = yield from _create(source.id, body)
     return Created(FlowRun.from_json(response.json()), is_new=response.status == 201, resent=response.resent)
+
+
+def _body(new: NewFlowRun) -> dict[str, Any]:
+    start = new.scheduled_start_time
+    fields = {
+        "parameters": new.parameters,
+        "name": new.name,
+        "tags": list(new.tags),
+        "labels": new.labels,
+        "context": new.context,
+        "idempotency_key": new.idempotency_key,
+        "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": start.isoformat()}} if start else None,
+        "job_variables": new.job_variables,
+        "work_queue_name": new.work_queue_name,
+        "enforce_parameter_schema": new.enforce_parameter_schema,
+    }
+    # An empty idempotency key would make every second create a conflict, an empty name is a name of the server's.
+    return {name: value for name, value in fields.items() if value not in (None, "", [])}
 
 
 def _create(deployment_id: str, body: dict[str, Any]) -> Request:
@@ -177,6 +207,16 @@ def read_flow_run(flow_run_id: str) -> Call[FlowRun]:
     except NotFound as error:
         raise _no_such_run(flow_run_id, error) from None
     return FlowRun.from_json(response.json())
+
+
+def read_flow_runs(flow_run_ids: Sequence[str]) -> Call[list[FlowRun]]:
+    """The flow runs of these ids that there are."""
+    return filter_flow_runs({"flow_runs": {"id": {"any_": list(flow_run_ids)}}})
+
+
+def find_by_keys(idempotency_keys: Sequence[str]) -> Call[list[FlowRun]]:
+    """The flow runs that were created with one of these keys, whatever the deployment."""
+    return filter_flow_runs({"flow_runs": {"idempotency_key": {"any_": list(idempotency_keys)}}})
 
 
 def filter_flow_runs(
@@ -291,17 +331,6 @@ def is_graphql() -> Call[bool]:
     response = yield from Request("POST", "", {"query": "query { __typename }"})
     body = response.json()
     return isinstance(body, dict) and isinstance(body.get("data"), dict) and "__typename" in body["data"]
-
-
-def pages(path: str, body: Mapping[str, Any], most: int | None) -> Call[list[Any]]:
-    """All rows, or the first ``most``. No limit is sent: more than the server's own, 200 or lower, is refused."""
-    rows: list[Any] = []
-    while most is None or len(rows) < most:
-        page = (yield from Request("POST", path, {**body, "offset": len(rows)})).json()
-        rows += page
-        if not page:
-            break
-    return rows[:most]
 
 
 def _no_such_run(flow_run_id: str, error: NotFound) -> NotFound:

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_prefect.client.call import Call, Request
 from airflow_provider_prefect.client.errors import ApiError
 from airflow_provider_prefect.client.model import FINAL, Artifact, LogRecord, TaskRun
-from airflow_provider_prefect.client.rest import pages
+from airflow_provider_prefect.client.pages import pages
 
 
 @dataclass(frozen=True)

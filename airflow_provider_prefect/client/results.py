@@ -19,6 +19,7 @@ from airflow_provider_prefect.client import unpickle
 from airflow_provider_prefect.client.errors import ResultError
 from airflow_provider_prefect.client.model import Artifact, State
 
+WAY_OUT_1 = "Let the task write JSON: @task(result=LocalResult(serializer=JSONSerializer()))."
 WAY_OUT = "Let the flow or task write JSON: persist_result=True, result_serializer='json'."
 
 _MALFORMED = (
@@ -37,6 +38,9 @@ _MALFORMED = (
 _DURATION = re.compile(r"([-+])?P(?:(\d+)Y)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 
 _DIGITS = 300
+
+_PICKLE = b"\x80"
+"""What every pickle of protocol 2 and above begins with."""
 
 _LZMA_MEMORY = 128 * 1024 * 1024
 """Bytes; a file may ask for 4 GiB, lzma's strongest preset needs 65 MiB."""
@@ -112,6 +116,8 @@ def _deserialized(body: bytes, serializer: Mapping[str, Any], most: int) -> Any:
             return _deserialized(_decompressed(body, str(serializer.get("compressionlib", "lzma")), most), inner, most)
         if kind == "json":
             return json.loads(body, object_hook=_from_prefect_json)
+        if kind == "prefect-1":  # which does not say what it has written: a pickle, unless told otherwise
+            return unpickle.plain(body, WAY_OUT_1, most) if body.startswith(_PICKLE) else json.loads(body)
         if kind == "pickle":
             return unpickle.plain(base64.b64decode(body), WAY_OUT, most)
     except unpickle.TooLarge:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from airflow_provider_prefect.client import rest_outputs
 from airflow_provider_prefect.client.call import Call, Sleep
 from airflow_provider_prefect.client.errors import ResultError
-from airflow_provider_prefect.client.model import FINAL, TaskRun
+from airflow_provider_prefect.client.model import ALL, FINAL, Selected, TaskRun
 
 _EVERY = 1.0
 """Seconds between two looks at how many task runs there are."""
@@ -19,8 +19,16 @@ _SETTLED, _SETTLED_WITH_GAPS, _STUCK = 2, 8, 60
 _LONGEST = 600
 """Looks after which the task runs are given up. Prefect 3.8.8 on SQLite took 4 s for each hundred."""
 
-ALL = -1
-"""The map index that means all of them, as in Prefect 1."""
+
+def select_task_runs(flow_run_id: str, task_name: str, map_index: int) -> Call[Selected]:
+    """The task run of this name in a finished flow run, or the mapped ones, all in their order or one by its index.
+
+    :raises ResultError: there is none, or it cannot be told which are meant.
+    """
+    task_runs = yield from found(flow_run_id, task_name)
+    if map_index != ALL:
+        return Selected((child(task_runs, task_name, map_index),), many=False)
+    return Selected(tuple(in_map_order(task_runs, task_name)), many=len(task_runs) > 1)
 
 
 def found(flow_run_id: str, name: str) -> Call[list[TaskRun]]:

@@ -14,6 +14,8 @@ class Settings:
 
     :param api_url: the normalised API URL, without a trailing slash.
     :param ui_url: where its UI is, without a trailing slash.
+    :param api: ``rest`` for Prefect 2 and 3, ``graphql`` for Prefect 1.
+    :param tenant_id: the tenant to work in, on a Prefect 1 server that asks for an API key.
     :param api_key: for ``Authorization: Bearer``.
     :param user: with ``password``, for ``Authorization: Basic`` (a self-hosted server's auth string).
     :param headers: sent with every request, and after ours, so that they win.
@@ -27,6 +29,8 @@ class Settings:
 
     api_url: str
     ui_url: str
+    api: str = "rest"
+    tenant_id: str | None = None
     api_key: str | None = field(default=None, repr=False)
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
@@ -62,6 +66,8 @@ class Settings:
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         elif self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
+        if self.tenant_id is not None:
+            headers["X-PREFECT-TENANT-ID"] = self.tenant_id
         given = {name.lower() for name in self.headers}
         return {name: value for name, value in headers.items() if name.lower() not in given} | dict(self.headers)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from airflow_provider_prefect.client import rest
+from airflow_provider_prefect.client.api import Api
 from airflow_provider_prefect.client.call import Call, Effect, Look, Sleep
 from airflow_provider_prefect.client.errors import (
     FlowRunCancelled,
@@ -51,7 +51,7 @@ class Observer(Protocol):
     def on_not_started(self, run: FlowRun, reasons: Sequence[str]) -> None:
         """Once, when it has not started although it should have; with what Prefect shows that may be the reason."""
 
-    def follower(self, flow_run_id: str) -> LogFollower | None:
+    def follower(self, api: Api, flow_run_id: str) -> LogFollower | None:
         """What follows its log lines, if they are wanted."""
 
     def on_left_out(self, lines: int | None) -> None:
@@ -59,7 +59,7 @@ class Observer(Protocol):
 
 
 def wait(
-    flow_run_id: str, deadlines: Deadlines, observer: Observer, clock: Callable[[], float] = time.time
+    api: Api, flow_run_id: str, deadlines: Deadlines, observer: Observer, clock: Callable[[], float] = time.time
 ) -> Call[FlowRun]:
     """The flow run as it ended. It looks, and is told; how, and how often, is up to who answers.
 
@@ -68,7 +68,7 @@ def wait(
     """
     run: FlowRun | None = None
     until = min(deadlines.finished, deadlines.started)
-    follower = observer.follower(flow_run_id)
+    follower = observer.follower(api, flow_run_id)
     read_logs = clock() + _LOGS_EVERY if follower else math.inf
     warn = math.inf
     while True:
@@ -82,7 +82,7 @@ def wait(
                 raise _timeout(flow_run_id, run, finished=until == deadlines.finished)
             if clock() >= warn and run:
                 warn = math.inf
-                observer.on_not_started(run, (yield from _reasons_not_started(run)))
+                observer.on_not_started(run, (yield from _reasons_not_started(api, run)))
             continue
         if run is None:
             expected = seen.expected_start_time
@@ -104,10 +104,10 @@ def _timeout(flow_run_id: str, run: FlowRun | None, *, finished: bool) -> WaitTi
     return StartTimeout(f"Flow run {flow_run_id} did not start in time. {last}", flow_run_id)
 
 
-def _reasons_not_started(run: FlowRun) -> Call[list[str]]:
+def _reasons_not_started(api: Api, run: FlowRun) -> Call[list[str]]:
     """What may keep a flow run from starting, as far as Prefect shows it; nothing where it cannot be asked."""
     try:
-        return (yield from retried(rest.reasons_not_started(run), Patience(10)))
+        return (yield from retried(api.reasons_not_started(run), Patience(10)))
     except PrefectError:
         return []
 
@@ -124,10 +124,12 @@ class Looking:
 
     Trouble is counted across looks: a wait also looks for a short while only, to read log lines in between.
 
+    :param api: the API to ask.
     :param every: seconds between two looks.
     :param patience: how long trouble with the API is waited out.
     """
 
+    api: Api
     every: float
     patience: Patience
     _trouble_since: float | None = field(default=None, init=False)
@@ -150,7 +152,7 @@ class Looking:
             # Not beyond the deadline, whose message is the one that the user should see.
             patience = replace(self.patience, seconds=max(0.0, min(patient_until, look.until) - began))
             try:
-                run = yield from retried(rest.read_flow_run(look.flow_run_id), patience)
+                run = yield from retried(self.api.read_flow_run(look.flow_run_id), patience)
             except FlowRunNotFound:
                 # Twice: a server that has just been restored or is one of several may not know it yet.
                 if self._missing:

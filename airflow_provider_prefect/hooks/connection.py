@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from airflow_provider_prefect.client.address import api_url, ui_url
+from airflow_provider_prefect.client.address import api_url, graphql_ui_url, graphql_url, ui_url
 from airflow_provider_prefect.client.errors import ConfigurationError
+from airflow_provider_prefect.client.identifiers import is_uuid
 from airflow_provider_prefect.client.settings import Settings
 from airflow_provider_prefect.provider_info import CONN_FIELDS
 
@@ -45,15 +46,18 @@ def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Set
             f"The connection's extra has unknown fields: {', '.join(unknown)}. Known are {', '.join(CONN_FIELDS)}."
         )
     given = {name: value for name, value in extra.items() if value not in (None, "")}
-    api = api_url(_address(connection))
+    api = _api(given.get("api", "rest"))
+    url = api_url(_address(connection)) if api == "rest" else graphql_url(_address(connection))
     login, password = connection.login or None, connection.password or None
     if login and not password:
         raise ConfigurationError(
             "The connection has a login but no password. An API key goes into the password, without a login."
         )
     return Settings(
-        api_url=api,
-        ui_url=ui_url(api, _text("ui_url", given)),
+        api_url=url,
+        ui_url=(ui_url if api == "rest" else graphql_ui_url)(url, _text("ui_url", given)),
+        api=api,
+        tenant_id=_tenant_id(api, _text("tenant_id", given)),
         api_key=None if login else password,
         user=login,
         password=password if login else None,
@@ -66,6 +70,25 @@ def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Set
         timeout=_seconds("timeout", given.get("timeout", 30)),
         result_roots=_roots(given.get("result_roots", ())),
     )
+
+
+def _api(value: Any) -> str:
+    if value not in ("rest", "graphql"):
+        raise ConfigurationError(
+            f"The connection's extra field api is {value!r}; it is 'rest' for Prefect 2 and 3, 'graphql' for Prefect 1."
+        )
+    return str(value)
+
+
+def _tenant_id(api: str, value: str | None) -> str | None:
+    if value is not None and api != "graphql":
+        raise ConfigurationError(
+            "The connection's extra field tenant_id is for Prefect 1 (api: graphql). On Prefect Cloud the workspace is "
+            "part of the API URL."
+        )
+    if value is not None and not is_uuid(value):
+        raise ConfigurationError(f"The connection's extra field tenant_id is {value!r}, which is no UUID.")
+    return value
 
 
 def _address(connection: ConnectionFields) -> str:

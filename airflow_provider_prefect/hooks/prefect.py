@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_prefect.client import identify, rest, rest_outputs, selecting
+from airflow_provider_prefect.client import identify, rest, rest_outputs
 from airflow_provider_prefect.client.address import flow_run_url
+from airflow_provider_prefect.client.api import Api, api_of, check_supported
 from airflow_provider_prefect.client.call import Call, Look, T, handled, run
 from airflow_provider_prefect.client.errors import ConfigurationError, PrefectError
-from airflow_provider_prefect.client.model import Artifact, Deployment, FlowRun, LogRecord, State, TaskRun
+from airflow_provider_prefect.client.identifiers import is_uuid
+from airflow_provider_prefect.client.model import ALL, Artifact, FlowRun, LogRecord, State, TaskRun
+from airflow_provider_prefect.client.new_flow_run import Created, NewFlowRun, Source
 from airflow_provider_prefect.client.newest import NewestRun
-from airflow_provider_prefect.client.rest import Created, NewFlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
 from airflow_provider_prefect.client.settings import Settings
 from airflow_provider_prefect.client.waiting import Deadlines, Looking, Observer, wait
@@ -43,7 +45,7 @@ MAX_RESULT_SIZE = 1024 * 1024
 
 
 class PrefectHook(BaseHook):
-    """Talks to Prefect Cloud or to a self-hosted Prefect 2 or 3 server through an Airflow connection.
+    """Talks to Prefect Cloud or to a self-hosted Prefect server (1, 2 or 3) through an Airflow connection.
 
     Nothing is read or opened before the first call.
 
@@ -104,24 +106,39 @@ class PrefectHook(BaseHook):
 
     # Starting
 
-    def find_deployment(self, deployment: str | None = None, *, flow_name: str | None = None) -> Deployment:
-        """Find the deployment to start.
+    @property
+    def api(self) -> Api:
+        """The API that the connection says, as pure calls."""
+        return api_of(self.settings)
+
+    def check_supported(self, **given: Any) -> None:
+        """Refuse arguments that are not ``None`` and that the connection's API has no use for.
+
+        :raises UnsupportedByApi: the message says what to give instead.
+        """
+        check_supported(self.api, given)
+
+    def find_source(
+        self,
+        deployment: str | None = None,
+        *,
+        flow_name: str | None = None,
+        flow_id: str | None = None,
+        project_name: str | None = None,
+    ) -> Source:
+        """Find what to start: a deployment, or on Prefect 1 a flow.
 
         :param deployment: ``flow/deployment``, or the id (UUID) of one.
-        :param flow_name: instead of it, a flow that has exactly one deployment.
-        :raises ConfigurationError: none or both are given, or the flow has several deployments.
+        :param flow_name: instead of it, a flow that has exactly one deployment; on Prefect 1 the flow.
+        :param flow_id: on Prefect 1, instead of its name, the id of the flow or of its flow group.
+        :param project_name: on Prefect 1, the project of ``flow_name``.
+        :raises ConfigurationError: not exactly one of the first three is given, or it fits several.
         :raises DeploymentNotFound: there is none; the message lists the nearest names.
         """
-        if bool(deployment) == bool(flow_name):
-            given = "both are" if deployment else "none is"
-            raise ConfigurationError(
-                f"Give either deployment='flow/deployment' (or its id) or flow_name; {given} given."
-            )
-        if deployment:
-            call = rest.find_deployment(deployment)
-        else:
-            assert flow_name
-            call = rest.find_deployment_of_flow(flow_name)
+        wanted = {"deployment": deployment or None, "flow_name": flow_name or None, "flow_id": flow_id or None}
+        self.check_supported(**wanted, project_name=project_name)
+        check_one_source(**wanted)
+        call = self.api.find_source(**wanted, project_name=project_name)
         return self._run(identify.explained(call, self.settings))
 
     def start_flow_run(
@@ -129,53 +146,72 @@ class PrefectHook(BaseHook):
         deployment: str | None = None,
         *,
         flow_name: str | None = None,
+        flow_id: str | None = None,
+        project_name: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         run_name: str | None = None,
         tags: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
+        agent_labels: Sequence[str] | None = None,
         context: Mapping[str, Any] | None = None,
         job_variables: Mapping[str, Any] | None = None,
+        run_config: Mapping[str, Any] | None = None,
         work_queue_name: str | None = None,
         scheduled_start_time: datetime | None = None,
         idempotency_key: str | None = None,
         enforce_parameter_schema: bool | None = None,
     ) -> Created:
-        """Create a flow run of a deployment, exactly once however often the request has to be sent.
+        """Create a flow run, exactly once however often the request has to be sent.
 
         :param deployment: ``flow/deployment``, or the id (UUID) of one.
-        :param flow_name: instead of it, a flow that has exactly one deployment.
+        :param flow_name: instead of it, a flow that has exactly one deployment; on Prefect 1 the flow.
+        :param flow_id: on Prefect 1, instead of its name, the id of the flow or of its flow group.
+        :param project_name: on Prefect 1, the project of ``flow_name``.
         :param parameters: laid over the deployment's own.
         :param run_name: the flow run's name; Prefect makes one up without.
         :param tags: added to the deployment's own.
-        :param labels: kept with the run on Prefect 3; Prefect 2 has none, and gets none.
-        :param context: kept with the run.
+        :param labels: kept with the run on Prefect 3; the others have none, and get none.
+        :param agent_labels: on Prefect 1, the labels that an agent has to have to run it.
+        :param context: kept with the run; on Prefect 1 the flow sees it in ``prefect.context``.
         :param job_variables: laid over the deployment's own, for the work pool's job template.
+        :param run_config: on Prefect 1, the run config to use, as a mapping with its ``type``.
         :param work_queue_name: the work queue that the run is put into.
         :param scheduled_start_time: not before this time; at once without.
         :param idempotency_key: if Prefect has a run of this flow with this key, that run is returned and nothing
             created. Without one a fresh key is used, so that only this call's own tries find each other.
         :param enforce_parameter_schema: overrides whether the deployment checks parameters against its schema.
         :return: the flow run, and whether it is new.
+        :raises UnsupportedByApi: an argument is not for the API that the connection has.
         :raises InvalidRequest: Prefect refuses the parameters or another argument.
         """
-        found = self.find_deployment(deployment, flow_name=flow_name)
+        self.check_supported(
+            tags=tags or None,
+            labels=agent_labels,
+            job_variables=job_variables,
+            run_config=run_config,
+            work_queue_name=work_queue_name,
+            enforce_parameter_schema=enforce_parameter_schema,
+        )
+        source = self.find_source(deployment, flow_name=flow_name, flow_id=flow_id, project_name=project_name)
         new = NewFlowRun(
             parameters=parameters,
             name=run_name,
             tags=tuple(tags),
             labels=labels,
+            agent_labels=None if agent_labels is None else tuple(agent_labels),
             context=context,
             idempotency_key=idempotency_key or uuid.uuid4().hex,
             scheduled_start_time=scheduled_start_time,
             job_variables=job_variables,
+            run_config=run_config,
             work_queue_name=work_queue_name,
             enforce_parameter_schema=enforce_parameter_schema,
         )
-        return self.create_flow_run(found.id, new)
+        return self.create_flow_run(source, new)
 
-    def create_flow_run(self, deployment_id: str, new: NewFlowRun) -> Created:
-        """Create a flow run of the deployment of this id, as :meth:`start_flow_run` does with its arguments."""
-        return self._run(rest.create_flow_run(deployment_id, new))
+    def create_flow_run(self, source: Source, new: NewFlowRun) -> Created:
+        """Create a flow run of what :meth:`find_source` has found, as :meth:`start_flow_run` does."""
+        return self._run(self.api.create_flow_run(source, new))
 
     # Waiting
 
@@ -199,12 +235,13 @@ class PrefectHook(BaseHook):
         :raises Unreachable: the API was out of reach for too long.
         """
         check_flow_run_id(flow_run_id)
-        looking = Looking(poll_interval, Patience(max_unreachable, waiting=True))
-        call = wait(flow_run_id, deadlines or Deadlines(), observer or TaskLog(self.log))
+        looking = Looking(self.api, poll_interval, Patience(max_unreachable, waiting=True))
+        call = wait(self.api, flow_run_id, deadlines or Deadlines(), observer or TaskLog(self.log))
         return run(handled(call, looking), self.get_conn().perform)
 
     def find_newest(self, newest: NewestRun) -> FlowRun | None:
-        """The newest run of a deployment, if there is one by now."""
+        """The newest run of a deployment, if there is one by now. Not on Prefect 1."""
+        self.check_supported(deployment=newest.deployment_id)
         return self._run(newest.find(time.time()))
 
     def wait_for_newest(
@@ -220,7 +257,7 @@ class PrefectHook(BaseHook):
     ) -> FlowRun:
         """The flow run as it is now, read with the patience of a wait: one look of :meth:`wait_for_flow_run`."""
         check_flow_run_id(flow_run_id)
-        looking = Looking(poll_interval, Patience(max_unreachable, waiting=True))
+        looking = Looking(self.api, poll_interval, Patience(max_unreachable, waiting=True))
         seen = run(handled(iter(Look(flow_run_id, None, math.inf)), looking), self.get_conn().perform)
         assert seen is not None
         return seen
@@ -230,53 +267,65 @@ class PrefectHook(BaseHook):
     def read_flow_run(self, flow_run_id: str) -> FlowRun:
         """The flow run of this id; :class:`FlowRunNotFound` without one."""
         check_flow_run_id(flow_run_id)
-        return self._run(rest.read_flow_run(flow_run_id))
+        return self._run(self.api.read_flow_run(flow_run_id))
 
     def read_flow_runs(self, flow_run_ids: Sequence[str]) -> list[FlowRun]:
         """The flow runs of these ids, as far as Prefect still has them."""
-        return self.find_flow_runs({"flow_runs": {"id": {"any_": list(flow_run_ids)}}}) if flow_run_ids else []
+        return self._run(self.api.read_flow_runs(flow_run_ids)) if flow_run_ids else []
+
+    def find_by_keys(self, idempotency_keys: Sequence[str]) -> list[FlowRun]:
+        """The flow runs that were created with one of these idempotency keys."""
+        return self._run(self.api.find_by_keys(idempotency_keys)) if idempotency_keys else []
 
     def find_live_flow_runs(self, deployment_id: str, tags: Sequence[str] = ()) -> list[FlowRun]:
         """The runs of a deployment that may be asked to stop.
 
-        Those that have ended, are stopping, or were made for the future by Prefect's own schedule are none.
+        Those that have ended, are stopping, or were made for the future by Prefect's own schedule are none. Not on
+        Prefect 1, which has no deployments.
         """
+        self.check_supported(deployment=deployment_id)
         return self._run(rest.find_live_flow_runs(deployment_id, tags))
 
     def find_flow_runs(
         self, criteria: Mapping[str, Any], *, sort: str = "ID_DESC", most: int | None = None
     ) -> list[FlowRun]:
-        """The flow runs that meet ``criteria``, the body of Prefect's ``/flow_runs/filter``, ``most`` at the most."""
+        """The flow runs that meet ``criteria``, the body of Prefect's ``/flow_runs/filter``, ``most`` at the most.
+
+        Not on Prefect 1, which has another language for it.
+        """
+        self.check_supported(criteria=criteria)
         return self._run(rest.filter_flow_runs(criteria, sort=sort, most=most))
 
     def rename_flow_run(self, flow_run_id: str, name: str) -> None:
         """Give a flow run another name, in whatever state it is."""
         check_flow_run_id(flow_run_id)
-        self._run(rest.rename_flow_run(flow_run_id, name))
+        self._run(self.api.rename_flow_run(flow_run_id, name))
 
     def cancel_flow_run(self, flow_run_id: str) -> State:
         """Ask a flow run to stop; returns the state it is in then, CANCELLING as a rule."""
         check_flow_run_id(flow_run_id)
-        return self._run(rest.cancel_flow_run(flow_run_id))
+        return self._run(self.api.cancel_flow_run(flow_run_id))
 
     def restart_flow_run(self, flow_run_id: str) -> bool:
-        """Put a flow run that has ended back to scheduled; returns whether Prefect did it."""
+        """Put a flow run that has ended back to scheduled; returns whether Prefect did it. Not on Prefect 1."""
         check_flow_run_id(flow_run_id)
+        self.check_supported(on_retry="restart")
         return self._run(rest.restart_flow_run(flow_run_id))
 
     def read_flow_run_logs(self, flow_run_id: str, *, level: int = 0, most: int | None = None) -> list[LogRecord]:
         """The log lines of a flow run and of its task runs, the oldest first, ``most`` at the most."""
         check_flow_run_id(flow_run_id)
-        return self._run(rest_outputs.read_logs(flow_run_id, level=level, most=most))
+        return self._run(self.api.read_logs(flow_run_id, level=level, most=most))
 
     def read_last_logs(self, flow_run_id: str, number: int = 20) -> list[LogRecord]:
         """The last log lines of a flow run and its task runs, the oldest of them first."""
         check_flow_run_id(flow_run_id)
-        return self._run(rest_outputs.read_last_logs(flow_run_id, number))
+        return self._run(self.api.read_last_logs(flow_run_id, number))
 
     def read_artifacts(self, flow_run_id: str, key: str) -> list[Artifact]:
-        """The artifacts of this key that a flow run has left, the newest first."""
+        """The artifacts of this key that a flow run has left, the newest first. Not on Prefect 1."""
         check_flow_run_id(flow_run_id)
+        self.check_supported(artifact_key=key)
         return self._run(rest_outputs.read_artifacts(flow_run_id, key))
 
     def read_task_runs(
@@ -284,7 +333,7 @@ class PrefectHook(BaseHook):
     ) -> list[TaskRun]:
         """The task runs of a flow run by expected start time; those in ``state_types`` only, ``most`` at the most."""
         check_flow_run_id(flow_run_id)
-        return self._run(rest_outputs.read_task_runs(flow_run_id, state_types=state_types, most=most))
+        return self._run(self.api.read_task_runs(flow_run_id, state_types=state_types, most=most))
 
     def read_result(
         self, flow_run: FlowRun, *, artifact_key: str | None = None, max_size: int = MAX_RESULT_SIZE
@@ -298,23 +347,26 @@ class PrefectHook(BaseHook):
         :raises ResultError: there is none, or it cannot be read; the message says how the flow can hand it on.
         """
         if artifact_key:
+            self.check_supported(artifact_key=artifact_key)
             return self._run(results.of_artifact(flow_run.id, artifact_key, max_size))
         whose = f"Flow run {flow_run.name!r}"
-        return self._run(results.of_state(flow_run.state, whose, self.settings.result_roots, max_size))
+        return self._run(results.of_state(self.api, flow_run.state, whose, self.settings.result_roots, max_size))
 
     def read_task_run_result(
-        self, flow_run_id: str, task_name: str, *, map_index: int = selecting.ALL, max_size: int = MAX_RESULT_SIZE
+        self, flow_run_id: str, task_name: str, *, map_index: int = ALL, max_size: int = MAX_RESULT_SIZE
     ) -> Any:
         """What a task run of a finished flow run has returned.
 
-        :param task_name: the task's name, or the full name of one task run.
+        :param task_name: the task's name, or the full name of one task run; on Prefect 1 the task's slug.
         :param map_index: which child of a mapped task; -1 for all of them, as a list in the order of the mapping. A
             task that ran once has one value, and no list, with -1 too.
         :param max_size: bytes that the value may have as JSON.
         :raises ResultError: there is no such task run or no readable result, or the order cannot be told.
         """
         check_flow_run_id(flow_run_id)
-        return self._run(results.of_task(flow_run_id, task_name, map_index, self.settings.result_roots, max_size))
+        return self._run(
+            results.of_task(self.api, flow_run_id, task_name, map_index, self.settings.result_roots, max_size)
+        )
 
     def flow_run_url(self, flow_run: FlowRun) -> str:
         """The page of a flow run in Prefect's UI."""
@@ -326,5 +378,15 @@ class PrefectHook(BaseHook):
 
 def check_flow_run_id(flow_run_id: str) -> None:
     """Refuse what cannot be the id of a flow run before anything is sent."""
-    if not rest.is_uuid(flow_run_id):
+    if not is_uuid(flow_run_id):
         raise ConfigurationError(f"flow_run_id={flow_run_id!r} is not the id (UUID) of a flow run.")
+
+
+def check_one_source(deployment: str | None, flow_name: str | None, flow_id: str | None) -> None:
+    """Refuse what does not say, or says twice, what to start."""
+    given = [name for name, value in locals().items() if value is not None]
+    if len(given) != 1:
+        raise ConfigurationError(
+            "Give exactly one of deployment='flow/deployment' (or its id), flow_name, and on Prefect 1 flow_id; "
+            f"{' and '.join(given) or 'none'} {'are' if len(given) > 1 else 'is'} given."
+        )

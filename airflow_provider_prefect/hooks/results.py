@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_prefect.client import rest_outputs, results, selecting
+from airflow_provider_prefect.client import rest_outputs, results
+from airflow_provider_prefect.client.api import Api
 from airflow_provider_prefect.client.call import Call
 from airflow_provider_prefect.client.errors import ResultError
 from airflow_provider_prefect.client.model import State
@@ -18,7 +19,7 @@ def of_artifact(flow_run_id: str, key: str, most: int) -> Call[Any]:
     return results.checked(results.of_artifact(artifacts[0]), most)
 
 
-def of_state(state: State, whose: str, roots: tuple[str, ...], most: int) -> Call[Any]:
+def of_state(api: Api, state: State, whose: str, roots: tuple[str, ...], most: int) -> Call[Any]:
     """The value that a run has ended with.
 
     :param whose: which run, in words.
@@ -30,7 +31,7 @@ def of_state(state: State, whose: str, roots: tuple[str, ...], most: int) -> Cal
     if state.type != "COMPLETED":
         # What a failed run keeps is its exception, which would pass for a value where it is JSON.
         raise ResultError(f"{whose} has returned nothing: it is in state {str(state).rstrip('.')}.")
-    found = results.located(state, whose)
+    found = api.located(state, whose)
     if isinstance(found, results.Literal):
         return results.checked(found.value, most)
     path = found.key
@@ -45,14 +46,10 @@ def of_state(state: State, whose: str, roots: tuple[str, ...], most: int) -> Cal
     return results.checked(results.read(found, read_file(path, roots, 4 * most), most), most)
 
 
-def of_task(flow_run_id: str, task_name: str, map_index: int, roots: tuple[str, ...], most: int) -> Call[Any]:
+def of_task(api: Api, flow_run_id: str, task_name: str, map_index: int, roots: tuple[str, ...], most: int) -> Call[Any]:
     """The value that a task run of a finished flow run has returned, or the list of all its mapped children's."""
-    task_runs = yield from selecting.found(flow_run_id, task_name)
-    if map_index == selecting.ALL:
-        task_runs = selecting.in_map_order(task_runs, task_name)
-    else:
-        task_runs = [selecting.child(task_runs, task_name, map_index)]
+    selected = yield from api.select_task_runs(flow_run_id, task_name, map_index)
     values = []
-    for task_run in task_runs:
-        values.append((yield from of_state(task_run.state, f"Task run {task_run.name!r}", roots, most)))
-    return values[0] if len(values) == 1 else results.checked(values, most)
+    for task_run in selected.task_runs:
+        values.append((yield from of_state(api, task_run.state, f"Task run {task_run.name!r}", roots, most)))
+    return results.checked(values, most) if selected.many else values[0]

@@ -134,6 +134,7 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
         with failing_for_good():
             hook = PrefectHook(self.prefect_conn_id)
             if self.deployment:
+                hook.check_supported(deployment=self.deployment)
                 states = self._cancel_all(hook, self.deployment)
             elif self.flow_run_id:
                 run = hook.read_flow_run(self.flow_run_id)
@@ -167,7 +168,7 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
 
     def _cancel_all(self, hook: PrefectHook, deployment: str) -> dict[str, str]:
         """Ask all live runs to stop, and again those that have appeared meanwhile, until there are no new ones."""
-        deployment_id = hook.find_deployment(deployment).id
+        deployment_id = hook.find_source(deployment).id
         tags = arguments.texts("tags", self.tags)
         states: dict[str, str | None] = {}
         while new := [run for run in hook.find_live_flow_runs(deployment_id, tags) if run.id not in states]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,9 +14,9 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_prefect import arguments, waits
 from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunTimeout, FlowRunUnsuccessful, PrefectError
 from airflow_provider_prefect.client.model import FlowRun
-from airflow_provider_prefect.client.rest import NewFlowRun
+from airflow_provider_prefect.client.new_flow_run import NewFlowRun
 from airflow_provider_prefect.client.results import as_xcom
-from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook
+from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook, check_one_source
 from airflow_provider_prefect.links import PrefectFlowRunLink
 from airflow_provider_prefect.operators._changing import PrefectCancelFlowRunOperator, PrefectRenameFlowRunOperator
 from airflow_provider_prefect.outcome import failing_for_good, read_event
@@ -38,6 +39,8 @@ _SAME_KEY = (
 class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
     """Start a flow run of a Prefect deployment, wait until it has ended, and hand on what it returned.
 
+    On Prefect 1, which has no deployments, a flow is started.
+
     The flow run is created exactly once: with an idempotency key, so that a request whose answer was lost can be sent
     again; and a retry looks for what earlier tries have created. It goes on with a run that still lives, and takes over
     the outcome of one that has completed. A cleared task starts a new flow run.
@@ -50,14 +53,22 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
     flow run's id.
 
     :param deployment: ``flow/deployment``, or the id (UUID) of a deployment. (templated)
-    :param flow_name: instead of it, a flow that has exactly one deployment. (templated)
+    :param flow_name: instead of it, a flow that has exactly one deployment; on Prefect 1 the newest version of the
+        flow. (templated)
+    :param flow_id: Prefect 1 only: the id of a flow, or of a flow group for its newest version. (templated)
+    :param project_name: Prefect 1 only: the project of ``flow_name``, where several have such a flow. (templated)
     :param parameters: the flow's parameters, as a mapping or as its JSON text, laid over the deployment's own;
         dates and times, decimals and UUIDs in it are sent as text. (templated)
-    :param run_name: the flow run's name; ``<dag>.<task> <Dag run>`` by default. (templated)
+    :param run_name: the flow run's name; by default ``<dag>.<task> <Dag run>``, on Prefect 1 ``<Dag run>-<flow>``.
+        (templated)
     :param tags: added to the deployment's own. (templated)
     :param job_variables: laid over the deployment's own, as a mapping or as its JSON text. (templated)
     :param work_queue_name: the work queue to put the flow run into. Prefect creates one that it does not
         have. (templated)
+    :param labels: Prefect 1 only: what labels an agent has to have to run it; by default the flow's. (templated)
+    :param run_config: Prefect 1 only: how to run it, as a mapping with its ``type`` or the JSON text of one. Without
+        ``labels`` in it the flow's are kept, which Prefect 1 itself would drop. (templated)
+    :param context: Prefect 1 only: what the flow finds in ``prefect.context``, as a mapping or JSON text. (templated)
     :param scheduled_start_time: when to start the flow run: a datetime or ISO 8601 text (UTC without a zone), or how
         long from now (a timedelta, or text such as ``PT5M``); at once by default. (templated)
     :param idempotency_key: if Prefect has a run of this flow with this key, that run is used and none is created.
@@ -96,17 +107,22 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
     template_fields: Sequence[str] = (
         "deployment",
         "flow_name",
+        "flow_id",
+        "project_name",
         "parameters",
         "run_name",
         "tags",
         "job_variables",
         "work_queue_name",
+        "labels",
+        "run_config",
+        "context",
         "scheduled_start_time",
         "idempotency_key",
         "fetch_result",
         "prefect_conn_id",
     )
-    template_fields_renderers = {"parameters": "json", "job_variables": "json"}  # noqa: RUF012
+    template_fields_renderers = dict.fromkeys(("parameters", "job_variables", "run_config", "context"), "json")
     operator_extra_links = (PrefectFlowRunLink(),)
     ui_color = "#e3e9ff"
     _stopper: Stopper | None = None
@@ -116,11 +132,16 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         *,
         deployment: str | None = None,
         flow_name: str | None = None,
+        flow_id: str | None = None,
+        project_name: str | None = None,
         parameters: Mapping[str, Any] | str | None = None,
         run_name: str | None = None,
         tags: Sequence[str] | None = None,
         job_variables: Mapping[str, Any] | str | None = None,
         work_queue_name: str | None = None,
+        labels: Sequence[str] | None = None,
+        run_config: Mapping[str, Any] | str | None = None,
+        context: Mapping[str, Any] | str | None = None,
         scheduled_start_time: datetime | timedelta | str | None = None,
         idempotency_key: str | None = None,
         on_retry: str = "new",
@@ -144,11 +165,9 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if (deployment is None) == (flow_name is None):
-            both = "both are" if deployment is not None else "none is"
-            raise ConfigurationError(
-                f"Give either deployment='flow/deployment' (or its id) or flow_name; {both} given."
-            )
+        check_one_source(deployment, flow_name, flow_id)
+        if project_name is not None and flow_name is None:
+            raise ConfigurationError(f"project_name={project_name!r} goes with flow_name only.")
         if fetch_result and not wait_for_completion:
             raise ConfigurationError(
                 "fetch_result needs wait_for_completion=True: a result is there when the flow run ends."
@@ -160,11 +179,16 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         self.on_retry = on_retry
         self.deployment = deployment
         self.flow_name = flow_name
+        self.flow_id = flow_id
+        self.project_name = project_name
         self.parameters = parameters
         self.run_name = run_name
         self.tags = tags
         self.job_variables = job_variables
         self.work_queue_name = work_queue_name
+        self.labels = labels
+        self.run_config = run_config
+        self.context = context
         self.scheduled_start_time = scheduled_start_time
         self.idempotency_key = idempotency_key
         self.enforce_parameter_schema = enforce_parameter_schema
@@ -242,13 +266,27 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
 
     def _start(self, hook: PrefectHook, context: Context, start: datetime | None) -> FlowRun:
         this_try = try_of_task(cast(Mapping[str, Any], context))
+        hook.check_supported(
+            tags=self.tags,
+            labels=self.labels,
+            job_variables=self.job_variables,
+            run_config=self.run_config,
+            context=self.context,
+            work_queue_name=self.work_queue_name,
+            enforce_parameter_schema=self.enforce_parameter_schema,
+            on_retry=None if self.on_retry == "new" else self.on_retry,
+            fetch_result=self.fetch_result if self._fetches else None,
+        )
+        given = arguments.json_object("context", self.context) or {}
         new = NewFlowRun(
             parameters=arguments.json_object("parameters", self.parameters),
-            name=self.run_name or this_try.run_name,
+            name=self.run_name,
             tags=arguments.texts("tags", self.tags),
             labels=this_try.labels,
-            context={"airflow": this_try.context},
+            agent_labels=None if self.labels is None else arguments.texts("labels", self.labels),
+            context={**given, "airflow": this_try.context},
             job_variables=arguments.json_object("job_variables", self.job_variables),
+            run_config=arguments.json_object("run_config", self.run_config),
             work_queue_name=self.work_queue_name,
             scheduled_start_time=start,
             idempotency_key=self.idempotency_key or this_try.idempotency_key,
@@ -256,20 +294,29 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         )
         starting = Starting(hook, this_try, self.log, on_retry=self.on_retry, stop_older=self.cancel_on_kill)
         self._stopper = Stopper(context["ti"], this_try, hook.settings, self.log)
-        deployment = hook.find_deployment(self.deployment, flow_name=self.flow_name)
-        run = starting.go(deployment.id, new, key_is_ours=not self.idempotency_key)
-        self._stopper.flow_run_id = run.id
+        source = hook.find_source(
+            self.deployment, flow_name=self.flow_name, flow_id=self.flow_id, project_name=self.project_name
+        )
+        if not new.name:
+            new = replace(new, name=hook.api.default_run_name(source, this_try.task_name, this_try.run_id))
+        run = starting.go(source, new, key_is_ours=not self.idempotency_key)
+        self._stopper.run = run
         url = self._tell(context, run, hook.flow_run_url(run))
         self.log.info("%s flow run %r: %s", starting.action.value.capitalize(), run.name, url)
         return run
 
     def _finish(self, hook: PrefectHook, context: Context, run: FlowRun, url: str) -> str:
         self._end(hook, context, run, url)
-        if str(self.fetch_result) not in ("False", "None", "") and run.state.type == "COMPLETED":
+        if self._fetches and run.state.type == "COMPLETED":
             with failing_for_good():
                 result = self._result(hook, run)
             context["ti"].xcom_push(key="result", value=result)
         return run.id
+
+    @property
+    def _fetches(self) -> bool:
+        # What is templated is text: False has become "False".
+        return str(self.fetch_result) not in ("False", "None", "")
 
     def _result(self, hook: PrefectHook, run: FlowRun) -> Any:
         # What is templated is text: True has become "True".

@@ -10,9 +10,8 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_prefect import waits
 from airflow_provider_prefect.client.errors import ConfigurationError
-from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.model import ALL, FlowRun
 from airflow_provider_prefect.client.results import as_xcom
-from airflow_provider_prefect.client.selecting import ALL
 from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook
 from airflow_provider_prefect.links import PrefectFlowRunLink
 from airflow_provider_prefect.outcome import failing_for_good, read_event
@@ -30,7 +29,8 @@ class PrefectGetTaskRunResultOperator(FlowRunWaiter, BaseOperator):
     ``flow_run_id``, ``flow_run_url`` and ``flow_run_name`` before the wait, ``state`` at its end.
 
     :param flow_run_id: the flow run. (templated)
-    :param task_name: the task's name, or the full name of one task run; without it the flow's own result is
+    :param task_name: the task's name, or the full name of one task run; on Prefect 1 its slug, ``load-1``.
+        Without it the flow's own result is
         fetched. (templated)
     :param map_index: which child of a mapped task; -1 for all of them, as a list in the order of the mapping. A task
         that ran once has one value, and no list, with -1 too. Prefect 3 keeps no map index: where the order cannot be
@@ -99,6 +99,9 @@ class PrefectGetTaskRunResultOperator(FlowRunWaiter, BaseOperator):
         with failing_for_good():
             index = self._map_index()
             hook = PrefectHook(self.prefect_conn_id)
+            hook.check_supported(artifact_key=self.artifact_key)
+            if not (self.task_name or self.artifact_key):
+                hook.check_supported(**{"task_name=None": True})
             run = hook.read_flow_run(self.flow_run_id)
             url = self._tell(context, run, hook.flow_run_url(run))
             deadlines = waits.deadlines_from_now(self.timeout, None, self.execution_timeout)

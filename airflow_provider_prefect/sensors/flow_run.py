@@ -196,7 +196,7 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
             raise ConfigurationError(
                 "since is needed: this Dag run has neither a data interval with a length nor a predecessor."
             )
-        return NewestRun(hook.find_deployment(self.deployment).id, since, arguments.texts("tags", self.tags))
+        return NewestRun(hook.find_source(self.deployment).id, since, arguments.texts("tags", self.tags))
 
     def _finish(self, hook: PrefectHook, context: Context, run: FlowRun, url: str) -> dict[str, Any]:
         self._end(hook, context, run, url)

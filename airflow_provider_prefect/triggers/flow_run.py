@@ -11,8 +11,8 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_prefect import outcome
-from airflow_provider_prefect.client import rest
 from airflow_provider_prefect.client.address import flow_run_url
+from airflow_provider_prefect.client.api import api_of
 from airflow_provider_prefect.client.call import arun, handled
 from airflow_provider_prefect.client.errors import PrefectError
 from airflow_provider_prefect.client.newest import NewestRun
@@ -121,13 +121,14 @@ class PrefectFlowRunTrigger(BaseTrigger):
         if self.stream_logs and self.not_before and time.time() > self.not_before + _RESTARTED:
             self.log.info("This triggerer has taken over the wait: log lines that another has shown are shown again.")
         patience = Patience(self.max_unreachable, waiting=True)
-        looking = Looking(self.poll_interval, patience)
         async with RenewableHttp(lambda: aread_settings(self.prefect_conn_id, PrefectHook)) as http:
             if self.flow_run_id is None:
                 newest = NewestRun.from_kwarg(self.newest_of or {})
                 call = newest.wait(self.poll_interval, deadlines.finished, patience, log.on_none_yet)
                 self.flow_run_id = (await arun(call, http.perform)).id
-            run = await arun(handled(wait(self.flow_run_id, deadlines, log), looking), http.perform)
+            api = api_of(http.settings)
+            looking = Looking(api, self.poll_interval, patience)
+            run = await arun(handled(wait(api, self.flow_run_id, deadlines, log), looking), http.perform)
             return outcome.ended(run, flow_run_url(http.settings.ui_url, run))
 
     async def on_kill(self) -> None:
@@ -151,7 +152,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
                 self.log.info("Flow run %s is waited for elsewhere now, and goes on.", flow_run_id)
                 return
             async with RenewableHttp(lambda: aread_settings(self.prefect_conn_id, PrefectHook)) as http:
-                call = retried(rest.cancel_flow_run(flow_run_id), Patience(_STOP_PATIENCE))
+                call = retried(api_of(http.settings).cancel_flow_run(flow_run_id), Patience(_STOP_PATIENCE))
                 state = await arun(call, http.perform)
             self.log.info("Flow run %s was asked to stop, and is in state %s", flow_run_id, state)
         except Exception as error:

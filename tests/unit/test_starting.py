@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_prefect.client import retry
 from airflow_provider_prefect.client.errors import ConfigurationError
 from airflow_provider_prefect.client.model import FlowRun
-from airflow_provider_prefect.client.rest import NewFlowRun
+from airflow_provider_prefect.client.new_flow_run import NewFlowRun, Source
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.recovery import Action, TryOfTask, try_of_task
 from airflow_provider_prefect.starting import Starting
@@ -41,11 +41,12 @@ def start(
     """What a try does, and the flow run that it goes on with."""
     starting = Starting(PrefectHook(), this_try, logging.getLogger(__name__), on_retry=on_retry, stop_older=stop_older)
     new = NewFlowRun(
-        name=this_try.run_name,
+        name=this_try.task_name,
         context={"airflow": this_try.context},
         idempotency_key=key or this_try.idempotency_key,
     )
-    run = starting.go(deployment_id or next(iter(prefect.deployments)), new, key_is_ours=key is None)
+    source_id = deployment_id or next(iter(prefect.deployments))
+    run = starting.go(Source(source_id, "demo", lineage=source_id), new, key_is_ours=key is None)
     return starting.action, run
 
 

@@ -14,6 +14,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_prefect import stopping
+from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.settings import Settings
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
@@ -47,6 +48,11 @@ def stopper(ti: Any, this_try: TryOfTask, settings: Settings) -> Stopper:
     return Stopper(ti, this_try, settings, log)
 
 
+def running(prefect: FakePrefect) -> FlowRun:
+    """A flow run that the server has."""
+    return PrefectHook().read_flow_run(prefect.add_flow_run("RUNNING"))
+
+
 def airflow_2_says(ti: Any, state: str | None) -> None:
     ti.current_state = lambda: state
 
@@ -68,10 +74,10 @@ SAYS = [airflow_2_says, airflow_3_says]
 def test_a_state_that_a_user_has_set_stops_the_run(
     says: Callable[..., None], state: str, prefect: FakePrefect, stopper: Stopper, ti: Any
 ) -> None:
-    stopper.flow_run_id = prefect.add_flow_run("RUNNING")
+    stopper.run = running(prefect)
     says(ti, state)
     assert stopper.stop() is True
-    assert prefect.cancelled == [stopper.flow_run_id]
+    assert prefect.cancelled == [stopper.run.id]
 
 
 @pytest.mark.parametrize("says", SAYS)
@@ -81,7 +87,7 @@ def test_a_state_that_a_user_has_set_stops_the_run(
 def test_in_every_other_state_the_run_goes_on(
     says: Callable[..., None], state: str, prefect: FakePrefect, stopper: Stopper, ti: Any, logged: Callable[[], str]
 ) -> None:
-    stopper.flow_run_id = prefect.add_flow_run("RUNNING")
+    stopper.run = running(prefect)
     says(ti, state)
     assert stopper.stop() is True
     assert prefect.cancelled == []
@@ -94,10 +100,10 @@ def test_without_a_try_left_nobody_would_go_on_with_the_run(
 ) -> None:
     ti.try_number = ti.max_tries + 1
     stopper = Stopper(ti, try_of_task(context), settings, log)
-    stopper.flow_run_id = prefect.add_flow_run("RUNNING")
+    stopper.run = running(prefect)
     says(ti, "running")
     stopper.stop()
-    assert prefect.cancelled == [stopper.flow_run_id]
+    assert prefect.cancelled == [stopper.run.id]
 
 
 @pytest.mark.parametrize("state", ["deferred", "scheduled", "queued"])
@@ -106,7 +112,7 @@ def test_a_run_that_a_trigger_or_a_due_try_takes_over_goes_on_even_on_the_last_t
 ) -> None:
     ti.try_number = ti.max_tries + 1
     stopper = Stopper(ti, try_of_task(context), settings, log)
-    stopper.flow_run_id = prefect.add_flow_run("RUNNING")
+    stopper.run = running(prefect)
     airflow_3_says(ti, state)
     stopper.stop()
     assert prefect.cancelled == []
@@ -165,11 +171,11 @@ def test_without_a_run_there_is_nothing_to_stop(prefect: FakePrefect, stopper: S
 def test_a_cancel_that_fails_is_logged_with_the_link_and_never_raised(
     prefect: FakePrefect, stopper: Stopper, ti: Any, logged: Callable[[], str]
 ) -> None:
-    stopper.flow_run_id = prefect.add_flow_run("RUNNING")
+    stopper.run = running(prefect)
     prefect.answer("POST", "/flow_runs/.*/set_state", 403, {"detail": "not yours"})
     airflow_3_says(ti, "failed")
     assert stopper.stop() is True
-    assert f"{prefect.ui_url}/runs/flow-run/{stopper.flow_run_id} could not be asked to stop" in logged()
+    assert f"{prefect.ui_url}/runs/flow-run/{stopper.run.id} could not be asked to stop" in logged()
 
 
 def test_an_airflow_2_that_does_not_tell_leaves_the_run(prefect: FakePrefect, stopper: Stopper, ti: Any) -> None:
@@ -177,7 +183,7 @@ def test_an_airflow_2_that_does_not_tell_leaves_the_run(prefect: FakePrefect, st
         raise RuntimeError("database is locked")
 
     ti.current_state = locked
-    stopper.flow_run_id = prefect.add_flow_run("RUNNING")
+    stopper.run = running(prefect)
     assert stopper.stop() is True
     assert prefect.cancelled == []
 
@@ -202,21 +208,21 @@ def test_a_process_amid_a_request_to_its_supervisor_goes_on_for_a_moment_and_is_
             return {ti.run_id: {ti.task_id: "failed"}}
 
     ti.get_task_states = get_task_states
-    stopper.flow_run_id = prefect.add_flow_run("RUNNING")
+    stopper.run = running(prefect)
     assert stopper.stop() is False
     assert prefect.cancelled == []
     line.release()
     while not again.is_set():
         time.sleep(0.01)
     assert stopper.stop() is True
-    assert prefect.cancelled == [stopper.flow_run_id]
+    assert prefect.cancelled == [stopper.run.id]
 
 
 def test_an_airflow_3_that_never_answers_leaves_the_run_the_second_time(
     prefect: FakePrefect, stopper: Stopper, ti: Any, again: threading.Event
 ) -> None:
     airflow_3_says(ti, None)
-    stopper.flow_run_id = prefect.add_flow_run("RUNNING")
+    stopper.run = running(prefect)
     assert stopper.stop() is False
     while not again.is_set():
         time.sleep(0.01)
@@ -301,11 +307,11 @@ def test_a_task_that_is_just_being_deferred_can_still_be_stopped_by_a_user(
 def test_airflows_own_alarm_stops_the_run_as_a_timeout_of_the_wait_does(
     cancel_on_timeout: bool, operator: PrefectStartFlowRunOperator, stopper: Stopper, prefect: FakePrefect, ti: Any
 ) -> None:
-    stopper.flow_run_id = prefect.add_flow_run("RUNNING")
+    stopper.run = running(prefect)
     operator._stopper, operator.cancel_on_timeout = stopper, cancel_on_timeout
     airflow_3_says(ti, "running")
     try:
         raise AirflowTaskTimeout("the alarm")
     except AirflowTaskTimeout:
         operator.on_kill()  # does not raise: Airflow raises the timeout itself
-    assert prefect.cancelled == ([stopper.flow_run_id] if cancel_on_timeout else [])
+    assert prefect.cancelled == ([stopper.run.id] if cancel_on_timeout else [])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_prefect.client import rest
 from airflow_provider_prefect.client.model import FlowRun, LogRecord, State, TaskRun
 from airflow_provider_prefect.streaming import TaskLog
 
@@ -81,8 +82,8 @@ def test_a_flow_run_that_has_not_started_is_a_warning_with_the_reasons(log: Log)
 
 
 def test_lines_are_followed_only_if_somebody_wants_them(log: Log) -> None:
-    assert TaskLog(log).follower("r") is None
-    follower = TaskLog(log, logs=True).follower("r")
+    assert TaskLog(log).follower(rest, "r") is None
+    follower = TaskLog(log, logs=True).follower(rest, "r")
     assert follower is not None
     assert follower.flow_run_id == "r"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
 
+from airflow_provider_prefect.client.api import Api
 from airflow_provider_prefect.client.call import (
     Call,
     Effect,
@@ -110,7 +111,7 @@ class Notes:
     def on_not_started(self, run: FlowRun, reasons: Sequence[str]) -> None:
         self.late.append(list(reasons))
 
-    def follower(self, flow_run_id: str) -> LogFollower | None:
+    def follower(self, api: Api, flow_run_id: str) -> LogFollower | None:
         return self.logs
 
     def on_left_out(self, lines: int) -> None:

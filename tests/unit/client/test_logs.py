@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_prefect.client import logs, rest_outputs
+from airflow_provider_prefect.client import logs, rest
 from airflow_provider_prefect.client.call import Effect, Look, Renew, Request, Response, Sleep, run
 from airflow_provider_prefect.client.errors import Unreachable
 from airflow_provider_prefect.client.logs import LogFollower
@@ -124,7 +124,7 @@ def numbers(first: int, beyond: int) -> list[str]:
 
 
 def test_each_line_is_shown_once_however_often_it_is_read(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.add(0, 1, 2)
     assert read(server, follower, 3) == [3, 0, 0]
     server.add(3, 4)
@@ -133,7 +133,7 @@ def test_each_line_is_shown_once_however_often_it_is_read(shown: Shown) -> None:
 
 
 def test_a_line_that_arrives_after_younger_ones_is_shown(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.add(0, 20)
     read(server, follower)
     server.add(11)
@@ -142,7 +142,7 @@ def test_a_line_that_arrives_after_younger_ones_is_shown(shown: Shown) -> None:
 
 
 def test_lines_of_the_same_moment_are_all_shown(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.add(5, 5, 5)
     read(server, follower)
     server.add(5, 5)
@@ -153,12 +153,12 @@ def test_lines_of_the_same_moment_are_all_shown(shown: Shown) -> None:
 def test_lines_come_in_the_order_of_their_times(shown: Shown) -> None:
     server = Server()
     server.add(3, 1, 2, 0)
-    read(server, LogFollower(RUN_ID, shown))
+    read(server, LogFollower(rest, RUN_ID, shown))
     assert shown.lines == numbers(0, 4)
 
 
 def test_what_was_read_long_ago_is_not_asked_for_again(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.add(*range(100))
     read(server, follower)
     server.requests.clear()
@@ -176,19 +176,19 @@ def test_what_was_read_long_ago_is_not_asked_for_again(shown: Shown) -> None:
 def test_all_pages_are_read_whatever_the_servers_limit(shown: Shown, limit: int, number: int) -> None:
     server = Server(limit)
     server.add(*range(number))
-    read(server, LogFollower(RUN_ID, shown), 2)
+    read(server, LogFollower(rest, RUN_ID, shown), 2)
     assert shown.lines == numbers(0, number)
 
 
 def test_a_page_that_is_shorter_than_others_were_is_the_last(shown: Shown) -> None:
-    server, follower = Server(limit=7), LogFollower(RUN_ID, shown)
+    server, follower = Server(limit=7), LogFollower(rest, RUN_ID, shown)
     server.add(*range(20))
     read(server, follower)
     assert server.pages == 3
 
 
 def test_a_long_log_that_grows_meanwhile_is_shown_without_gap_or_repetition(shown: Shown) -> None:
-    server, follower = Server(limit=7), LogFollower(RUN_ID, shown)
+    server, follower = Server(limit=7), LogFollower(rest, RUN_ID, shown)
     for first in range(0, 300, 30):
         server.add(*range(first, first + 30))
         read(server, follower)
@@ -199,7 +199,7 @@ def test_a_long_log_that_grows_meanwhile_is_shown_without_gap_or_repetition(show
 
 
 def test_no_more_lines_are_shown_than_there_may_be_and_the_rest_is_counted(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown, most=450)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown, most=450)
     server.add(*(number / 100 for number in range(1234)))
     read(server, follower)
     assert len(shown.lines) == 450
@@ -208,7 +208,7 @@ def test_no_more_lines_are_shown_than_there_may_be_and_the_rest_is_counted(shown
 
 
 def test_beyond_the_cap_nothing_is_asked_for_any_more(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown, most=10)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown, most=10)
     server.add(*range(500))
     read(server, follower)
     assert server.pages == 1
@@ -218,7 +218,7 @@ def test_beyond_the_cap_nothing_is_asked_for_any_more(shown: Shown) -> None:
 
 
 def test_as_many_lines_as_there_may_be_leave_none_out(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown, most=20)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown, most=20)
     server.add(*range(20))
     assert run(follower.read_last(), server.perform) == 0
 
@@ -227,12 +227,12 @@ def test_as_many_lines_as_there_may_be_leave_none_out(shown: Shown) -> None:
 def test_lines_are_counted_with_few_requests(number: int) -> None:
     server = Server()
     server.add(*range(number))
-    assert run(rest_outputs.count_logs(RUN_ID), server.perform) == number
+    assert run(rest.count_logs(RUN_ID), server.perform) == number
     assert len(server.requests) <= 2 * max(number, 1).bit_length() + 2
 
 
 def test_when_the_rest_cannot_be_counted_nobody_claims_to_know(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown, most=10)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown, most=10)
     server.add(*range(20))
     read(server, follower)
     server.trouble = page(403)
@@ -240,7 +240,7 @@ def test_when_the_rest_cannot_be_counted_nobody_claims_to_know(shown: Shown) -> 
 
 
 def test_a_long_log_does_not_grow_what_is_kept_of_it(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     for first in range(0, 5000, 50):
         server.add(*range(first, first + 50))
         read(server, follower)
@@ -252,7 +252,7 @@ def test_a_long_log_does_not_grow_what_is_kept_of_it(shown: Shown) -> None:
 
 
 def test_late_lines_are_shown_at_the_end(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.add(0)
     server.coming = [lambda: server.add(1), lambda: None, lambda: server.add(2), lambda: None]
     assert run(follower.read_last(), server.perform) == 0
@@ -260,7 +260,7 @@ def test_late_lines_are_shown_at_the_end(shown: Shown) -> None:
 
 
 def test_lines_that_come_up_to_two_seconds_after_the_end_are_waited_for(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.add(0)
     server.coming = [lambda: None, lambda: server.add(1)]
     run(follower.read_last(), server.perform)
@@ -269,7 +269,7 @@ def test_lines_that_come_up_to_two_seconds_after_the_end_are_waited_for(shown: S
 
 
 def test_lines_that_never_end_do_not_keep_a_run_from_having_ended(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     for second in range(1000):
         server.coming.append(lambda second=second: server.add(second))  # type: ignore[misc]
     run(follower.read_last(), server.perform)
@@ -280,7 +280,7 @@ def test_lines_that_never_end_do_not_keep_a_run_from_having_ended(shown: Shown) 
 
 
 def test_lines_of_task_runs_carry_their_names_and_those_of_the_flow_none(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.task_runs = {"t1": "load-a", "t2": "load-b"}
     server.add(0)
     server.add(1, task_run="t1")
@@ -291,7 +291,7 @@ def test_lines_of_task_runs_carry_their_names_and_those_of_the_flow_none(shown: 
 
 
 def test_each_task_run_is_asked_for_once(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.task_runs = {"t1": "load-a"}
     server.add(0, 1, task_run="t1")
     read(server, follower)
@@ -303,7 +303,7 @@ def test_each_task_run_is_asked_for_once(shown: Shown) -> None:
 
 
 def test_a_task_run_that_prefect_does_not_know_yet_is_shown_by_its_id_and_later_by_its_name(shown: Shown) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.add(0, task_run="0196-t1")
     read(server, follower)
     server.task_runs = {"0196-t1": "load-a"}
@@ -319,7 +319,7 @@ def test_a_task_run_that_prefect_does_not_know_yet_is_shown_by_its_id_and_later_
 def test_trouble_is_told_once_and_left_to_the_next_time(
     shown: Shown, trouble: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server, follower = Server(), LogFollower(RUN_ID, shown)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
     server.add(0)
     read(server, follower)
     server.trouble = trouble
@@ -336,7 +336,7 @@ def test_trouble_is_told_once_and_left_to_the_next_time(
 
 @pytest.mark.parametrize("trouble", [BUSY, page(403), Unreachable("down"), *GARBAGE])
 def test_trouble_with_the_log_never_ends_a_wait(shown: Shown, trouble: Any) -> None:
-    server, notes = Server(trouble=trouble), Notes(logs=LogFollower(RUN_ID, shown))
+    server, notes = Server(trouble=trouble), Notes(logs=LogFollower(rest, RUN_ID, shown))
     looks = [seen("RUNNING"), None, None, seen("COMPLETED")]
 
     def perform(effect: Effect) -> object:
@@ -346,12 +346,12 @@ def test_trouble_with_the_log_never_ends_a_wait(shown: Shown, trouble: Any) -> N
             server.now = effect.until
         return looks.pop(0)
 
-    assert run(wait(RUN_ID, Deadlines(), notes, lambda: server.now), perform).is_final
+    assert run(wait(rest, RUN_ID, Deadlines(), notes, lambda: server.now), perform).is_final
     assert server.requests
 
 
 def test_a_line_that_was_shown_before_a_page_failed_is_not_shown_again(shown: Shown) -> None:
-    server, follower = Server(limit=5), LogFollower(RUN_ID, shown)
+    server, follower = Server(limit=5), LogFollower(rest, RUN_ID, shown)
     server.add(*range(8))
     answers = [None, Unreachable("down")]
 
@@ -369,7 +369,7 @@ def test_a_line_that_was_shown_before_a_page_failed_is_not_shown_again(shown: Sh
 
 
 def test_lines_are_read_every_five_seconds_once_the_flow_run_has_started_and_at_its_end(shown: Shown) -> None:
-    server, notes = Server(), Notes(logs=LogFollower(RUN_ID, shown))
+    server, notes = Server(), Notes(logs=LogFollower(rest, RUN_ID, shown))
     looks = [seen("PENDING"), None, None, seen("RUNNING"), None, None, seen("COMPLETED")]
     reads: list[tuple[float, int]] = []
 
@@ -383,29 +383,29 @@ def test_lines_are_read_every_five_seconds_once_the_flow_run_has_started_and_at_
             server.add(server.now - NOON)
         return seen_now
 
-    run(wait(RUN_ID, Deadlines(), notes, lambda: server.now), perform)
+    run(wait(rest, RUN_ID, Deadlines(), notes, lambda: server.now), perform)
     assert {pause for pause, _ in reads} == {5.0}
     assert [pages > 0 for _, pages in reads] == [False, False, False, False, False, True, True]
     assert shown.lines == ["5", "10", "15", "20"]
 
 
 def test_what_was_left_out_is_told_at_the_end(shown: Shown) -> None:
-    server, notes = Server(), Notes(logs=LogFollower(RUN_ID, shown, most=3))
+    server, notes = Server(), Notes(logs=LogFollower(rest, RUN_ID, shown, most=3))
     server.add(*range(10))
 
     def perform(effect: Effect) -> object:
         return seen("COMPLETED") if isinstance(effect, Look) else server.perform(effect)
 
-    run(wait(RUN_ID, Deadlines(), notes, lambda: server.now), perform)
+    run(wait(rest, RUN_ID, Deadlines(), notes, lambda: server.now), perform)
     assert (shown.lines, notes.left_out) == (numbers(0, 3), [7])
 
 
 def test_nothing_is_told_where_nothing_was_left_out(shown: Shown) -> None:
-    server, notes = Server(), Notes(logs=LogFollower(RUN_ID, shown))
+    server, notes = Server(), Notes(logs=LogFollower(rest, RUN_ID, shown))
     server.add(0)
 
     def perform(effect: Effect) -> object:
         return seen("COMPLETED") if isinstance(effect, Look) else server.perform(effect)
 
-    run(wait(RUN_ID, Deadlines(), notes, lambda: server.now), perform)
+    run(wait(rest, RUN_ID, Deadlines(), notes, lambda: server.now), perform)
     assert notes.left_out == []

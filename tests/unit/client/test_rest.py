@@ -17,7 +17,7 @@ from airflow_provider_prefect.client.errors import (
     NotFound,
 )
 from airflow_provider_prefect.client.model import FlowRun
-from airflow_provider_prefect.client.rest import NewFlowRun
+from airflow_provider_prefect.client.new_flow_run import NewFlowRun, Source
 from airflow_provider_prefect.client.retry import Patience, retried
 from tests.unit.client.driving import (
     BAD_PARAMETERS,
@@ -151,6 +151,15 @@ def test_nothing_at_all_is_no_id() -> None:
 
 # Creating
 
+SOURCE = Source(DEPLOYMENT_ID, "nightly", lineage=DEPLOYMENT_ID)
+
+
+def sent(new: NewFlowRun) -> Any:
+    """What a flow run is created with."""
+    script = Script([answer(run_json(), 201)])
+    asked(script, rest.create_flow_run(SOURCE, new))
+    return bodies(script)[0]
+
 
 def test_a_flow_run_is_created_with_all_that_is_given() -> None:
     new = NewFlowRun(
@@ -166,7 +175,7 @@ def test_a_flow_run_is_created_with_all_that_is_given() -> None:
         enforce_parameter_schema=False,
     )
     script = Script([answer(run_json(), 201)])
-    created = asked(script, rest.create_flow_run(DEPLOYMENT_ID, new))
+    created = asked(script, rest.create_flow_run(SOURCE, new))
     assert script.sent == [f"POST /deployments/{DEPLOYMENT_ID}/create_flow_run"]
     assert bodies(script) == [
         {
@@ -186,20 +195,20 @@ def test_a_flow_run_is_created_with_all_that_is_given() -> None:
 
 
 def test_a_200_says_that_the_run_was_there_already() -> None:
-    created = answered(rest.create_flow_run(DEPLOYMENT_ID, NewFlowRun()), answer(run_json(), 200))
+    created = answered(rest.create_flow_run(SOURCE, NewFlowRun()), answer(run_json(), 200))
     assert not created.is_new
 
 
 def test_nothing_is_sent_for_what_is_left_to_the_deployment() -> None:
-    assert NewFlowRun().body() == {}
+    assert sent(NewFlowRun()) == {}
 
 
 def test_an_empty_key_and_an_empty_name_are_never_sent() -> None:
-    assert NewFlowRun(idempotency_key="", name="").body() == {}
+    assert sent(NewFlowRun(idempotency_key="", name="")) == {}
 
 
 def test_empty_parameters_and_a_schema_that_is_not_enforced_are_sent() -> None:
-    assert NewFlowRun(parameters={}, enforce_parameter_schema=False).body() == {
+    assert sent(NewFlowRun(parameters={}, enforce_parameter_schema=False)) == {
         "parameters": {},
         "enforce_parameter_schema": False,
     }
@@ -208,7 +217,7 @@ def test_empty_parameters_and_a_schema_that_is_not_enforced_are_sent() -> None:
 @pytest.mark.parametrize(("key", "repeatable"), [("k", True), ("", False), (None, False)])
 def test_only_a_create_with_a_key_may_be_repeated(key: str | None, repeatable: bool) -> None:
     script = Script([answer(run_json(), 201)])
-    asked(script, rest.create_flow_run(DEPLOYMENT_ID, NewFlowRun(idempotency_key=key)))
+    asked(script, rest.create_flow_run(SOURCE, NewFlowRun(idempotency_key=key)))
     assert script.requests[0].repeatable is repeatable
 
 
@@ -224,7 +233,7 @@ def test_labels_are_left_out_for_a_prefect_2_that_refuses_them(detail: dict[str,
     refused = answer({"exception_message": "Invalid request received.", name: [detail]}, 422)
     script = Script([refused, answer(run_json_2(), 201)])
     new = NewFlowRun(labels={"dag": "d"}, context={"x": 1}, idempotency_key="k")
-    created = asked(script, rest.create_flow_run(DEPLOYMENT_ID, new))
+    created = asked(script, rest.create_flow_run(SOURCE, new))
     assert bodies(script) == [
         {"labels": {"dag": "d"}, "context": {"x": 1}, "idempotency_key": "k"},
         {"context": {"x": 1}, "idempotency_key": "k"},
@@ -237,18 +246,18 @@ def test_a_422_about_something_else_is_not_tried_without_labels() -> None:
     refused = answer({"exception_detail": [{"loc": ["body", "tags"], "msg": "no"}], "exception_message": "Bad"}, 422)
     script = Script([refused])
     with pytest.raises(InvalidRequest, match="tags: no"):
-        asked(script, rest.create_flow_run(DEPLOYMENT_ID, NewFlowRun(labels={"dag": "d"})))
+        asked(script, rest.create_flow_run(SOURCE, NewFlowRun(labels={"dag": "d"})))
 
 
 def test_a_422_about_labels_that_were_not_sent_is_an_error() -> None:
     refused = answer({"exception_detail": [{"loc": ["body", "labels"], "msg": "no"}], "exception_message": "Bad"}, 422)
     with pytest.raises(InvalidRequest):
-        asked(Script([refused]), rest.create_flow_run(DEPLOYMENT_ID, NewFlowRun()))
+        asked(Script([refused]), rest.create_flow_run(SOURCE, NewFlowRun()))
 
 
 def test_parameters_that_the_schema_refuses_are_an_error_with_the_servers_reason() -> None:
     with pytest.raises(InvalidRequest, match="'s' is a required property"):
-        asked(Script([BAD_PARAMETERS]), rest.create_flow_run(DEPLOYMENT_ID, NewFlowRun(labels={"dag": "d"})))
+        asked(Script([BAD_PARAMETERS]), rest.create_flow_run(SOURCE, NewFlowRun(labels={"dag": "d"})))
 
 
 # Reading and changing

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from airflow_provider_prefect.client import rest
 from airflow_provider_prefect.client.call import Call, Look, Renew, Request, Sleep, handled
 from airflow_provider_prefect.client.errors import (
     FlowRunCancelled,
@@ -39,7 +40,7 @@ UNAUTHORIZED = answer({"exception_message": "Unauthorized"}, 401)
 def waited(*answers: FlowRun | None, deadlines: Deadlines | None = None) -> tuple[list[str], list[Look]]:
     """The names of the states that a wait has told of, and how it has looked, with each look answered by hand."""
     script, notes = Script(answers), Notes()
-    script.run(wait(RUN_ID, deadlines or Deadlines(), notes, script.clock))
+    script.run(wait(rest, RUN_ID, deadlines or Deadlines(), notes, script.clock))
     assert script.all_used()
     return notes.states, [effect for effect in script.effects if isinstance(effect, Look)]
 
@@ -50,15 +51,15 @@ def in_state(type_: str, name: str | None = None) -> object:
 
 
 def looked(script: Script, look: Look, *, every: float = 10, patience: float = 600) -> FlowRun | None:
-    looking = Looking(every, Patience(patience, waiting=True, clock=script.clock))
+    looking = Looking(rest, every, Patience(patience, waiting=True, clock=script.clock))
     return script.run(handled(iter(look), looking))
 
 
 def wait_by_asking(
     script: Script, deadlines: Deadlines | None = None, *, patience: float = 600, notes: Notes | None = None
 ) -> FlowRun:
-    looking = Looking(10, Patience(patience, waiting=True, clock=script.clock))
-    return script.run(handled(wait(RUN_ID, deadlines or Deadlines(), notes or Notes(), script.clock), looking))
+    looking = Looking(rest, 10, Patience(patience, waiting=True, clock=script.clock))
+    return script.run(handled(wait(rest, RUN_ID, deadlines or Deadlines(), notes or Notes(), script.clock), looking))
 
 
 # The machine
@@ -66,7 +67,7 @@ def wait_by_asking(
 
 @pytest.mark.parametrize("type_", ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"])
 def test_a_wait_ends_in_each_final_type(type_: str) -> None:
-    assert answered(wait(RUN_ID, Deadlines(), Notes()), seen(type_)).state.type == type_
+    assert answered(wait(rest, RUN_ID, Deadlines(), Notes()), seen(type_)).state.type == type_
 
 
 @pytest.mark.parametrize("type_", ["SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"])
@@ -284,7 +285,7 @@ def test_other_effects_pass_through() -> None:
         yield from Renew()
 
     script = Script([])
-    script.run(handled(others(), Looking(10, Patience(600, waiting=True, clock=script.clock))))
+    script.run(handled(others(), Looking(rest, 10, Patience(600, waiting=True, clock=script.clock))))
     assert script.effects == [Sleep(3.0), Renew()]
 
 
@@ -296,8 +297,8 @@ def late(*answers: object, expected: float = NOON) -> tuple[Script, Notes]:
     expected_start_time = datetime.fromtimestamp(expected, UTC).isoformat()
     scheduled = answer(run_json(state_json("SCHEDULED", "Late"), expected_start_time=expected_start_time))
     script, notes = Script([scheduled, *answers]), Notes()
-    looking = Looking(1000, Patience(600, waiting=True, clock=script.clock))
-    run = script.run(handled(wait(RUN_ID, Deadlines(), notes, script.clock), looking))
+    looking = Looking(rest, 1000, Patience(600, waiting=True, clock=script.clock))
+    run = script.run(handled(wait(rest, RUN_ID, Deadlines(), notes, script.clock), looking))
     assert run.is_final
     assert script.all_used()
     return script, notes
@@ -343,7 +344,7 @@ def log_lines(*numbers: int) -> object:
 def with_logs(script: Script, *, patience: float = 600) -> list[str]:
     """The lines that a wait has shown."""
     lines: list[str] = []
-    notes = Notes(logs=LogFollower(RUN_ID, lambda record, task: lines.append(record.message)))
+    notes = Notes(logs=LogFollower(rest, RUN_ID, lambda record, task: lines.append(record.message)))
     assert wait_by_asking(script, patience=patience, notes=notes).is_final
     return lines
 

@@ -344,30 +344,30 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key(
 def test_a_deployment_is_found_by_its_id_or_its_flow(prefect: FakePrefect) -> None:
     (deployment_id,) = prefect.deployments
     for found in (
-        PrefectHook().find_deployment(deployment_id),
-        PrefectHook().find_deployment("sales/demo"),
-        PrefectHook().find_deployment(flow_name="sales"),
+        PrefectHook().find_source(deployment_id),
+        PrefectHook().find_source("sales/demo"),
+        PrefectHook().find_source(flow_name="sales"),
     ):
         assert found.id == deployment_id
 
 
 @pytest.mark.parametrize("given", [{}, {"deployment": "sales/demo", "flow_name": "sales"}, {"deployment": ""}])
 def test_exactly_one_way_to_a_deployment_is_given(given: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="Give either deployment"):
-        PrefectHook().find_deployment(**given)
+    with pytest.raises(ConfigurationError, match="Give exactly one of deployment"):
+        PrefectHook().find_source(**given)
 
 
 def test_an_unknown_deployment_names_the_nearest(prefect: FakePrefect) -> None:
     with pytest.raises(DeploymentNotFound, match=r"'sales/dmeo'.*'sales/demo'"):
-        PrefectHook().find_deployment("sales/dmeo")
+        PrefectHook().find_source("sales/dmeo")
     with pytest.raises(DeploymentNotFound, match=r"'sale'.*'sales/demo'"):
-        PrefectHook().find_deployment(flow_name="sale")
+        PrefectHook().find_source(flow_name="sale")
 
 
 def test_a_flow_with_several_deployments_lists_them(prefect: FakePrefect) -> None:
     prefect.add_deployment("sales/nightly")
     with pytest.raises(ConfigurationError, match="'sales/demo', 'sales/nightly'"):
-        PrefectHook().find_deployment(flow_name="sales")
+        PrefectHook().find_source(flow_name="sales")
 
 
 def test_refused_parameters_show_the_servers_reason_and_are_not_sent_again(prefect: FakePrefect) -> None:

@@ -45,9 +45,9 @@ def operator(**arguments: Any) -> PrefectStartFlowRunOperator:
 
 
 def test_exactly_one_flow_is_given() -> None:
-    with pytest.raises(ConfigurationError, match=r"Give either deployment=.* none is given"):
+    with pytest.raises(ConfigurationError, match=r"Give exactly one of deployment=.* none is given"):
         operator(deployment=None)
-    with pytest.raises(ConfigurationError, match=r"Give either deployment=.* both are given"):
+    with pytest.raises(ConfigurationError, match=r"Give exactly one of .* deployment and flow_name are given"):
         operator(flow_name="sales")
 
 
@@ -651,8 +651,10 @@ def test_templates_in_mappings_lists_and_json_text_are_rendered(prefect: FakePre
     assert body["state"]["state_details"]["scheduled_time"].startswith("2026-10-01T00:00:00")
 
 
-def test_airflows_ui_shows_parameters_and_job_variables_as_json() -> None:
-    assert PrefectStartFlowRunOperator.template_fields_renderers == {"parameters": "json", "job_variables": "json"}
+def test_airflows_ui_shows_mappings_as_json() -> None:
+    mappings = ("parameters", "job_variables", "run_config", "context")
+    assert PrefectStartFlowRunOperator.template_fields_renderers == dict.fromkeys(mappings, "json")
+    assert set(mappings) < set(PrefectStartFlowRunOperator.template_fields)
 
 
 def mapped(dag: DAG, index: int) -> Any:
