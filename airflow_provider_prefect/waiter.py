@@ -13,14 +13,13 @@ from airflow_provider_prefect.client.errors import ConfigurationError, PrefectEr
 from airflow_provider_prefect.client.model import FINAL, FlowRun
 from airflow_provider_prefect.client.newest import NewestRun
 from airflow_provider_prefect.client.waiting import Deadlines, unsuccessful
+from airflow_provider_prefect.hooks.prefect import PATIENCE, PrefectHook
 from airflow_provider_prefect.outcome import FlowRunCancelledForGood
 from airflow_provider_prefect.streaming import TaskLog
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_prefect.hooks.prefect import PrefectHook
 
 _FAILED = ("FAILED", "CRASHED")
 _SHOWN = 10
@@ -41,6 +40,10 @@ class FlowRunWaiter:
     skip_on: tuple[str, ...]
     retry_cancelled: bool
     cancel_on_kill: bool = False
+
+    def _hook(self) -> PrefectHook:
+        """The connection, for requests that are sent again for as long as the wait would put up with trouble."""
+        return PrefectHook(self.prefect_conn_id).with_patience(self.max_unreachable)
 
     def _wait(
         self, hook: PrefectHook, wanted: FlowRun | NewestRun, deadlines: Deadlines, poll_interval: float
@@ -97,6 +100,7 @@ class FlowRunWaiter:
         if run.end_time is not None:
             # Not longer, whatever the clock of Prefect's server says.
             time.sleep(max(0.0, min(_LATE, run.end_time.timestamp() + _LATE - time.time())))
+        hook = hook.with_patience(PATIENCE)
         try:
             lines = [] if self.stream_logs else hook.read_last_logs(run.id)
             self._task_log().failure(hook.read_task_runs(run.id, state_types=_FAILED, most=_SHOWN), lines)

@@ -106,10 +106,10 @@ def send(request: Request, patience: Patience) -> Call[Response]:
         if end is None:
             end = now + patience.seconds
         if now >= end:
-            raise trouble if not (patience.seconds or patience.waiting) else _given_up(trouble, tries, patience.seconds)
+            raise trouble if not (patience.seconds or patience.waiting) else given_up(trouble, tries, patience.seconds)
         if isinstance(trouble, AuthenticationError):
             yield from Renew()
-        pause = min(at_least + _backoff(tries), end - now)
+        pause = min(at_least + backoff(tries), end - now)
         log.warning("Prefect did not answer usefully (%s). Asking again in %.1f s.", trouble, pause)
         yield from Sleep(pause)
 
@@ -150,11 +150,13 @@ def _check_json(response: Response) -> None:
             raise MalformedAnswer(response.status, response.text) from None
 
 
-def _backoff(tries: int) -> float:
+def backoff(tries: int) -> float:
+    """The pause after so many tries that have failed."""
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = tries
     return _BACKOFF(state)
 
 
-def _given_up(trouble: Exception, tries: int, seconds: float) -> Unreachable:
+def given_up(trouble: Exception, tries: int, seconds: float) -> Unreachable:
+    """The error for trouble that has lasted too long."""
     return Unreachable(f"{trouble} (asked {tries} times in {seconds:.0f} s)" if tries > 1 else str(trouble))

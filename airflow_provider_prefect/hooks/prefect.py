@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -61,6 +62,7 @@ class PrefectHook(BaseHook):
         super().__init__(**kwargs)
         self.prefect_conn_id = prefect_conn_id
         self._http: SyncHttp | None = None
+        self._patience = PATIENCE
 
     # The connection
 
@@ -71,6 +73,15 @@ class PrefectHook(BaseHook):
 
             self._http = SyncHttp(self._read_settings)
         return self._http
+
+    def with_patience(self, seconds: float) -> PrefectHook:
+        """This hook, but one that sends a request again for so long when the API is in trouble.
+
+        :param seconds: 60 for a hook that nothing else is said of.
+        """
+        other = copy.copy(self)
+        other._patience = seconds
+        return other
 
     @property
     def settings(self) -> Settings:
@@ -87,7 +98,7 @@ class PrefectHook(BaseHook):
         """
         try:
             settings = self.settings
-            server = self._run(identify.server(settings), patience=0)
+            server = self.with_patience(0)._run(identify.server(settings))
         except PrefectError as error:
             return False, str(error)
         return True, f"{server} at {settings.api_url}, with {settings.authentication}."
@@ -372,8 +383,8 @@ class PrefectHook(BaseHook):
         """The page of a flow run in Prefect's UI."""
         return flow_run_url(self.settings.ui_url, flow_run)
 
-    def _run(self, call: Call[T], *, patience: float = PATIENCE) -> T:
-        return run(retried(call, Patience(patience)), self.get_conn().perform)
+    def _run(self, call: Call[T]) -> T:
+        return run(retried(call, Patience(self._patience)), self.get_conn().perform)
 
 
 def check_flow_run_id(flow_run_id: str) -> None:

@@ -132,7 +132,7 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
     def execute(self, context: Context) -> Any:
         """Ask for the end, and wait for it as asked."""
         with failing_for_good():
-            hook = PrefectHook(self.prefect_conn_id)
+            hook = self._hook()
             if self.deployment:
                 hook.check_supported(deployment=self.deployment)
                 states = self._cancel_all(hook, self.deployment)
@@ -156,7 +156,7 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
             read_event(event)
         # What defer() is given does not reach a task that dag.test() resumes.
         asked = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=_ASKED, map_indexes=context["ti"].map_index)
-        return self._wait_for_all(PrefectHook(self.prefect_conn_id), asked)
+        return self._wait_for_all(self._hook(), asked)
 
     def _cancel(self, hook: PrefectHook, flow_run_id: str) -> str:
         state = hook.cancel_flow_run(flow_run_id)

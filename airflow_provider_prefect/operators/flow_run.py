@@ -16,7 +16,13 @@ from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunTi
 from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.new_flow_run import NewFlowRun
 from airflow_provider_prefect.client.results import as_xcom
-from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook, check_one_source
+from airflow_provider_prefect.hooks.prefect import (
+    MAX_RESULT_SIZE,
+    MAX_UNREACHABLE,
+    PATIENCE,
+    PrefectHook,
+    check_one_source,
+)
 from airflow_provider_prefect.links import PrefectFlowRunLink
 from airflow_provider_prefect.operators._changing import PrefectCancelFlowRunOperator, PrefectRenameFlowRunOperator
 from airflow_provider_prefect.outcome import failing_for_good, read_event
@@ -87,7 +93,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
     :param cancel_on_timeout: ask the flow run to stop when the wait runs out of time.
     :param cancel_on_kill: ask the flow run to stop when a user stops the task: marks it or its Dag run failed or
         successful, or clears it. That a worker is stopped or a triggerer restarted stops no flow run.
-    :param max_unreachable: seconds for which the wait puts up with an API that does not answer usefully.
+    :param max_unreachable: seconds for which trouble with the API is waited out, before the start and in the wait.
     :param stream_states: show the flow run's state changes in the task's log.
     :param stream_logs: show the flow run's log lines there too, each at its own level.
     :param fail_on_unsuccessful: whether a flow run that does not end in COMPLETED fails the task. Prefect 1's tasks did
@@ -215,7 +221,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         """Start the flow run, and wait for it as asked."""
         began = time.time()
         with failing_for_good():
-            hook = PrefectHook(self.prefect_conn_id)
+            hook = self._hook()
             start = arguments.start_time("scheduled_start_time", self.scheduled_start_time)
             run = self._start(hook, context, start)
         if not self.wait_for_completion:
@@ -240,7 +246,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
 
     def execute_complete(self, context: Context, event: Any) -> str:
         """Take the task to its end when the trigger has seen that of the flow run."""
-        hook = PrefectHook(self.prefect_conn_id)
+        hook = self._hook()
         try:
             with failing_for_good():
                 run, url = read_event(event)
@@ -330,7 +336,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
         if not self.cancel_on_timeout:
             return type(error)(f"{error} It goes on (cancel_on_timeout=False).", error.flow_run_id)
         try:
-            state = hook.cancel_flow_run(error.flow_run_id)
+            state = hook.with_patience(PATIENCE).cancel_flow_run(error.flow_run_id)
         except PrefectError as trouble:
             return type(error)(f"{error} It could not be asked to stop: {trouble}", error.flow_run_id)
         return type(error)(f"{error} It was asked to stop, and is in state {state}.", error.flow_run_id)

@@ -98,7 +98,7 @@ class PrefectGetTaskRunResultOperator(FlowRunWaiter, BaseOperator):
         """Wait for the flow run, and fetch the value."""
         with failing_for_good():
             index = self._map_index()
-            hook = PrefectHook(self.prefect_conn_id)
+            hook = self._hook()
             hook.check_supported(artifact_key=self.artifact_key)
             if not (self.task_name or self.artifact_key):
                 hook.check_supported(**{"task_name=None": True})
@@ -112,7 +112,7 @@ class PrefectGetTaskRunResultOperator(FlowRunWaiter, BaseOperator):
         """Fetch the value when the trigger has seen the flow run's end."""
         with failing_for_good():
             run, url = read_event(event)
-            return self._fetch(PrefectHook(self.prefect_conn_id), context, run, url, self._map_index())
+            return self._fetch(self._hook(), context, run, url, self._map_index())
 
     def _fetch(self, hook: PrefectHook, context: Context, run: FlowRun, url: str, index: int) -> Any:
         self._end(hook, context, run, url)

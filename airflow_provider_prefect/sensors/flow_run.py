@@ -135,7 +135,7 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
         with _EndingSoftly(self), outcome.failing_for_good():
             if self._reschedules:
                 return super().execute(context)
-            hook = PrefectHook(self.prefect_conn_id)
+            hook = self._hook()
             newest = self._newest(hook, context)
             deadlines = waits.deadlines_from_now(self.timeout, self.start_timeout, self.execution_timeout)
             wanted: FlowRun | NewestRun
@@ -156,7 +156,7 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
         with _EndingSoftly(self), outcome.failing_for_good():
             run, url = outcome.read_event(event)
             self._tell(context, run, url)
-            return self._finish(PrefectHook(self.prefect_conn_id), context, run, url)
+            return self._finish(self._hook(), context, run, url)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral, but let not Airflow decide on ``soft_fail``: it would skip wrong arguments too."""
@@ -165,7 +165,7 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look at the flow run once (reschedule mode)."""
-        hook = PrefectHook(self.prefect_conn_id)
+        hook = self._hook()
         newest = self._newest(hook, context)
         flow_run_id = self.flow_run_id
         if newest:

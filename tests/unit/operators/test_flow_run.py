@@ -376,11 +376,34 @@ def test_api_trouble_is_waited_out(
     deferrable: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.retry._backoff", lambda tries: 0.01)
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.01)
     prefect.coming = [state("COMPLETED")]
     for status in (503, 429, 500, 401, 404):
         prefect.answer("GET", "/flow_runs/.*", status, b"<html>a proxy", times=1)
     assert carried_out(operator(deferrable=deferrable), context, through_airflow)
+
+
+@both_modes
+def test_trouble_before_the_start_is_waited_out_as_long_as_that_in_the_wait(
+    prefect: FakePrefect, context: dict[str, Any], deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.05)
+    monkeypatch.setattr("airflow_provider_prefect.hooks.prefect.PATIENCE", 0.0)
+    prefect.answer("GET", "/deployments/.*", 503, times=3)
+    prefect.answer("POST", "/deployments/.*/create_flow_run", 500, times=3)
+    run_id = operator(deferrable=deferrable, wait_for_completion=False, max_unreachable=30).execute(context)
+    assert list(prefect.flow_runs) == [run_id]
+
+
+@both_modes
+def test_trouble_before_the_start_that_lasts_too_long_fails_the_task(
+    prefect: FakePrefect, context: dict[str, Any], deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.05)
+    prefect.answer("GET", "/deployments/.*", 503)
+    with pytest.raises(Unreachable, match="asked .* times in 0 s"):
+        operator(deferrable=deferrable, max_unreachable=0.2).execute(context)
+    assert prefect.created == []
 
 
 # Time
