@@ -11,10 +11,11 @@ NEWEST := airflow-3.3.2
 OLDEST := airflow-2.11.2
 PREFECT := prefect-3.8.8
 PREFECT_2 := prefect-2.20.26
+PREFECT_1 := prefect-1.4.1
 # For example: make drills DRILLS='--seed 7 --only kills stops'
 DRILLS :=
 BIN := .envs/$(NEWEST)/bin
-TESTS := tests/unit tests/integration tests/drills
+TESTS := tests/unit tests/prefect1 tests/integration tests/drills
 
 # Bytecode makes a second start of the servers twice as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -38,18 +39,31 @@ up: python ## Keep both running, with their UIs, until Ctrl-C
 	@"$(PYTHON)" tools/environments.py $(NEWEST) $(PREFECT)
 	@"$(PYTHON)" -m tools.up
 
+# What is the same on every Airflow, since it is Prefect that does it, is tested on the newest only: see the marker
+# prefect_alone in pyproject.toml. The targets below it, and so test-all, leave nothing out.
 .PHONY: test
-test: lint types test-airflow-3.3.2 test-airflow-2.11.2 ## Lint, types, and the tests on the newest and the oldest Airflow
+test: lint ## Lint, types, and the tests on the newest and the oldest Airflow
+	@"$(PYTHON)" -m tools.side_by_side "$(MAKE)" test-newest test-oldest test-whole-airflow test-drills types
 
 .PHONY: test-all
-test-all: lint types test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2 ## The same on all four
+test-all: lint types test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2 ## All the tests, on all four Airflows
 
-# The tests on one Airflow, with both Prefects, for example: make test-airflow-3.1.8 TESTS=tests/unit
+.PHONY: test-newest test-whole-airflow test-drills test-oldest
+test-newest:
+	@$(MAKE) test-$(NEWEST) TESTS="$(filter-out tests/drills,$(TESTS)) -m 'not stack'"
+test-whole-airflow:
+	@$(MAKE) test-$(NEWEST) TESTS="tests/integration -m stack"
+test-drills:
+	@$(MAKE) test-$(NEWEST) TESTS="tests/drills"
+test-oldest:
+	@$(MAKE) test-$(OLDEST) TESTS="$(TESTS) -m 'not prefect_alone'"
+
+# All tests on one Airflow, with all three Prefects, for example: make test-airflow-3.1.8 TESTS=tests/unit
 .PHONY: test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2
 test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2: test-%: python
-	@"$(PYTHON)" tools/environments.py $* $(PREFECT) $(PREFECT_2)
+	@"$(PYTHON)" tools/environments.py $* $(PREFECT) $(PREFECT_2) $(PREFECT_1)
 	@echo "== Tests on $*"
-	@"$(PYTHON)" -m tools.testing $* $(PREFECT) $(PREFECT_2) $(TESTS)
+	@"$(PYTHON)" -m tools.testing $* $(PREFECT) $(PREFECT_2) $(PREFECT_1) $(TESTS)
 
 .PHONY: drills
 drills: python ## Kill things and count flow runs: all drills on the newest Airflow, some on the oldest (half an hour or more)
@@ -98,6 +112,7 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt
 	$(LOCK) 2026-11-22 requirements/prefect-3.8.8.in -o requirements/prefect-3.8.8.txt
 	$(LOCK) 2026-11-22 requirements/prefect-2.20.26.in -o requirements/prefect-2.20.26.txt
+	$(LOCK) 2026-11-22 requirements/prefect-1.4.1.in -o requirements/prefect-1.4.1.txt
 
 .PHONY: clean
 clean: ## Remove the environments, the state of the demo and everything built

@@ -14,6 +14,21 @@ from urllib.parse import quote
 from tools import web
 from tools.processes import LOOPBACK, Child, clean_environment, free_port, stop_all, wait_until
 
+_PATIENCE = 70
+"""Seconds to wait for an answer: longer than Prefect waits for its SQLite database, which is a minute."""
+
+# On SQLite the services that write to the database by themselves lock out the requests, and each other: with many
+# flow runs that nobody starts, a server was seen to mark runs as late, and to fail at it, for minutes.
+_WRITING = ("LATE_RUNS", "TRIGGERS", "FOREMAN", "PAUSE_EXPIRATIONS", "FLOW_RUN_NOTIFICATIONS")
+_CLEANUP = "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP"
+FOR_TESTS = {
+    **{f"PREFECT_API_SERVICES_{service}_ENABLED": "false" for service in _WRITING},
+    # Prefect 3.8.8 forgets a flow run that is cancelled while its process starts; the server gives up on it later.
+    f"{_CLEANUP}_CANCELLING_TIMEOUT_SECONDS": "60",
+    f"{_CLEANUP}_LOOP_SECONDS": "5",
+}
+"""Settings for the server of a test, with many flow runs and little time."""
+
 
 class PrefectServer:
     """One Prefect server on SQLite, with the programs that serve its flows.
@@ -57,6 +72,11 @@ class PrefectServer:
     def ui_url(self) -> str:
         """Where a person looks."""
         return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._server.pid
 
     @property
     def logs(self) -> list[Path]:
@@ -133,6 +153,11 @@ class PrefectServer:
         wait_until(lambda: self._polled_since(deployment, started), what, timeout, [child, self._server])
         return child
 
+    def stop_serving(self, *served: Child) -> None:
+        """Stop some of what serves the flows: each asks the server for work every second."""
+        stop_all(served, patience=5)
+        self._served = [child for child in self._served if child not in served]
+
     def client_variables(self) -> dict[str, str]:
         """The variables of a program that uses this server: its address, and where results go."""
         auth = self.settings.get("PREFECT_SERVER_API_AUTH_STRING")
@@ -152,12 +177,12 @@ class PrefectServer:
             headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
         for pause in (0.2, 0.5, 1, 2):
             try:
-                return web.request(method, f"{self.api_url}{path}", body, headers)
+                return web.request(method, f"{self.api_url}{path}", body, headers, _PATIENCE)
             except web.HttpError as error:
                 if error.status != 503:  # what becomes of SQLite's "database is locked"
                     raise
             time.sleep(pause)
-        return web.request(method, f"{self.api_url}{path}", body, headers)
+        return web.request(method, f"{self.api_url}{path}", body, headers, _PATIENCE)
 
     def _polled_since(self, deployment: str, moment: datetime) -> bool:
         flow, _, name = deployment.partition("/")

@@ -7,7 +7,9 @@ everything the child started can be found again and ended with it. If the parent
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -28,11 +30,16 @@ class StackError(Exception):
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback interface that nothing listens on just now.
+
+    It is none of those that Linux gives to outgoing connections: one of these could take the port of a server that
+    is away for a while, even one that was to reach that server.
+    """
+    while True:
+        port = 20000 + secrets.randbelow(12000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 def clean_environment(environment: Path, home: Path) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Run pytest in one Airflow environment: ``python -m tools.testing airflow-3.3.2 prefect-3.8.8 prefect-2.20.26 …``.
 
-The tests find the environments of Prefect 3 and 2 in ``PREFECT_ENVIRONMENT`` and ``PREFECT2_ENVIRONMENT``.
-Airflow gets a home of its own for each environment, new for each run, with its database already made.
+The tests find the environments of Prefect 3, 2 and 1 in ``PREFECT_ENVIRONMENT``, ``PREFECT2_ENVIRONMENT`` and
+``PREFECT1_ENVIRONMENT``.
+Airflow gets a home that no other run uses, new for each run, with its database already made.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import count, takewhile
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +25,11 @@ ENVIRONMENTS = ROOT / ".envs"
 
 def variables(environment: Path, prefects: Sequence[str], home: Path) -> dict[str, str]:
     """What the tests find in their environment."""
-    names = {"prefect-3": "PREFECT_ENVIRONMENT", "prefect-2": "PREFECT2_ENVIRONMENT"}
+    names = {
+        "prefect-3": "PREFECT_ENVIRONMENT",
+        "prefect-2": "PREFECT2_ENVIRONMENT",
+        "prefect-1": "PREFECT1_ENVIRONMENT",
+    }
     return {
         **clean_environment(environment, home),
         "AIRFLOW_HOME": str(home),
@@ -35,20 +40,28 @@ def variables(environment: Path, prefects: Sequence[str], home: Path) -> dict[st
     }
 
 
-def hold(lock: Path) -> None:
-    """Wait until no other run uses this home, then keep it until pytest, which this process becomes, has ended."""
-    lock.parent.mkdir(exist_ok=True)
-    handle = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o644)
-    os.set_inheritable(handle, True)
-    fcntl.flock(handle, fcntl.LOCK_EX)
+def home_for(airflow: str) -> Path:
+    """A home that no other run uses, kept for this one until pytest, which this process becomes, has ended."""
+    homes = ENVIRONMENTS / "home"
+    homes.mkdir(exist_ok=True)
+    for number in count(1):
+        home = homes / (airflow if number == 1 else f"{airflow}-{number}")
+        handle = os.open(f"{home}.in-use", os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+        else:
+            os.set_inheritable(handle, True)
+            return home
+    raise AssertionError
 
 
 def main(airflow: str, *arguments: str) -> NoReturn:
     """Make the database, then become pytest, so that its closing line is the last one."""
     prefects = list(takewhile(lambda argument: argument.startswith("prefect-"), arguments))
     environment = ENVIRONMENTS / airflow
-    home = ENVIRONMENTS / "home" / airflow
-    hold(ENVIRONMENTS / "home" / f"{airflow}.in-use")
+    home = home_for(airflow)
     shutil.rmtree(home, ignore_errors=True)
     env = variables(environment, prefects, home)
     python = str(environment / "bin" / "python")

@@ -19,7 +19,7 @@ import psutil
 from tests.drills.proxy import Passing, Proxy
 from tools import reaper, web
 from tools.airflow_stack import AirflowStack, installed_major
-from tools.prefect_stack import PrefectServer
+from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.processes import StackError, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,7 +218,7 @@ class Stage:
         self.random = random.Random(seed)
         home = home.absolute()
         self.major = installed_major(airflow)
-        self.prefect = PrefectServer(prefect, home / "prefect")
+        self.prefect = PrefectServer(prefect, home / "prefect", settings=FOR_TESTS)
         self.prefect_proxy = Proxy(self.prefect.ui_url, free_port())
         port = free_port()
         self.airflow_proxy = Proxy(f"http://127.0.0.1:{port}", free_port())

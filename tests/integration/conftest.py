@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tools import web
-from tools.prefect_stack import PrefectServer
+from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,11 +26,6 @@ EXAMPLE_FLOW = ROOT / "example_dags" / "flows" / "sales_report.py"
 PREFECT = Path(os.environ.get("PREFECT_ENVIRONMENT", ROOT / ".envs" / "prefect-3.8.8"))
 PREFECT_2 = Path(os.environ.get("PREFECT2_ENVIRONMENT", ROOT / ".envs" / "prefect-2.20.26"))
 USER, PASSWORD = "airflow", "open:sesame-7f3a"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "stack: needs Airflow's scheduler, API server, Dag processor and triggerer")
-    config.addinivalue_line("markers", "slow: takes minutes, and is left out unless asked for with: -m slow")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -70,7 +65,8 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]
     """A Prefect server that runs the test flows and the example's; ``prefect_default`` leads to it."""
     if not (PREFECT / "bin" / "prefect").exists():
         pytest.fail(f"There is no Prefect in {PREFECT}: run the tests with `make test`, or set PREFECT_ENVIRONMENT.")
-    with PrefectServer(PREFECT, tmp_path_factory.mktemp("prefect")) as server, pytest.MonkeyPatch.context() as patch:
+    home = tmp_path_factory.mktemp("prefect")
+    with PrefectServer(PREFECT, home, settings=FOR_TESTS) as server, pytest.MonkeyPatch.context() as patch:
         server.serve(FLOWS, "quick/served")
         patch.setenv("AIRFLOW_CONN_PREFECT_DEFAULT", connection_json(server))
         yield server
@@ -89,7 +85,7 @@ def prefect_2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServe
     if not (PREFECT_2 / "bin" / "prefect").exists():
         pytest.fail(f"There is no Prefect in {PREFECT_2}: run the tests with `make test`, or set PREFECT2_ENVIRONMENT.")
     with (
-        PrefectServer(PREFECT_2, tmp_path_factory.mktemp("prefect-2")) as server,
+        PrefectServer(PREFECT_2, tmp_path_factory.mktemp("prefect-2"), settings=FOR_TESTS) as server,
         pytest.MonkeyPatch.context() as patch,
     ):
         server.serve(FLOWS, "quick/served")
@@ -101,6 +97,7 @@ def prefect_2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServe
 def protected_prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """A Prefect server that asks for a user, a password and CSRF tokens; ``prefect_protected`` leads to it."""
     settings = {
+        **FOR_TESTS,
         "PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{PASSWORD}",
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     }
@@ -153,6 +150,8 @@ def scheduled(prefect: PrefectServer, unserved: str) -> Iterator[str]:
         prefect.request("POST", "/deployments/", {"name": name, "flow_id": flow["id"], "schedules": daily})["id"]
         for name in names
     ]
+    for deployment_id in made:
+        prefect.request("POST", f"/deployments/{deployment_id}/schedule", {"min_runs": 3})
 
     def counted(deployment_id: str) -> bool:
         to_come = {"deployment_id": {"any_": [deployment_id]}, "state": {"type": {"any_": ["SCHEDULED"]}}}

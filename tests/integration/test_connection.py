@@ -57,6 +57,7 @@ def test_it_works_with_a_uri(prefect: PrefectServer, monkeypatch: pytest.MonkeyP
     assert works, sentence
 
 
+@pytest.mark.prefect_alone
 def test_it_says_who_is_asked_where_a_user_and_a_password_are_wanted(protected_prefect: PrefectServer) -> None:
     works, sentence = PrefectHook("prefect_protected").test_connection()
     assert (works, sentence) == (
@@ -65,6 +66,7 @@ def test_it_says_who_is_asked_where_a_user_and_a_password_are_wanted(protected_p
     )
 
 
+@pytest.mark.prefect_alone
 @pytest.mark.parametrize(
     "fields",
     [{}, {"password": "pnu_wrong-key-51c9"}, {"login": USER, "password": "wrong-password-51c9"}],
@@ -109,6 +111,7 @@ def test_it_says_what_is_wrong_with_the_address(connect: Connect) -> None:
 # What the hook can do on a server with CSRF protection and a password
 
 
+@pytest.mark.prefect_alone
 def test_a_hook_can_create_rename_filter_and_cancel_where_csrf_tokens_are_wanted(
     protected_prefect: PrefectServer,
 ) -> None:
@@ -119,6 +122,7 @@ def test_a_hook_can_create_rename_filter_and_cancel_where_csrf_tokens_are_wanted
     assert hook.cancel_flow_run(run.id).type in ("CANCELLED", "CANCELLING")
 
 
+@pytest.mark.prefect_alone
 async def test_a_trigger_waits_where_a_user_and_a_password_are_wanted(protected_prefect: PrefectServer) -> None:
     run = PrefectHook("prefect_protected").start_flow_run("quick/served").run
     trigger = PrefectFlowRunTrigger(run.id, "prefect_protected", poll_interval=3)
@@ -127,6 +131,7 @@ async def test_a_trigger_waits_where_a_user_and_a_password_are_wanted(protected_
     assert PASSWORD not in str(trigger.serialize())
 
 
+@pytest.mark.prefect_alone
 async def test_a_trigger_with_a_wrong_password_waits_for_a_right_one_until_its_deadline(
     protected_prefect: PrefectServer, connect: Connect
 ) -> None:
@@ -139,6 +144,7 @@ async def test_a_trigger_with_a_wrong_password_waits_for_a_right_one_until_its_d
     assert "51c9" not in str(event.payload)
 
 
+@pytest.mark.prefect_alone
 def test_an_api_key_is_refused_before_anything_else_is_asked(
     protected_prefect: PrefectServer, connect: Connect
 ) -> None:
@@ -151,6 +157,7 @@ def test_an_api_key_is_refused_before_anything_else_is_asked(
 # Exactly once, although the server is overrun
 
 
+@pytest.mark.prefect_alone
 def test_twenty_creates_at_once_make_twenty_flow_runs(prefect: PrefectServer, unserved: str) -> None:
     criteria = {"flow_runs": {"tags": {"all_": ["burst"]}}}
 
@@ -165,6 +172,7 @@ def test_twenty_creates_at_once_make_twenty_flow_runs(prefect: PrefectServer, un
     assert {run.id for run in PrefectHook().find_flow_runs(criteria)} == set(created)
 
 
+@pytest.mark.prefect_alone
 def test_creates_with_one_key_at_once_make_one_flow_run(prefect: PrefectServer, unserved: str) -> None:
     def create(number: int) -> str:
         return PrefectHook().start_flow_run(unserved, tags=["one"], idempotency_key="the same").run.id

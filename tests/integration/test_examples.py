@@ -15,15 +15,21 @@ EXAMPLES = {path.stem: path for path in (ROOT / "example_dags").glob("*.py")}
 STOCK_COUNT = EXAMPLE_FLOW.with_name("stock_count.py")
 
 
-@pytest.fixture(scope="module", params=["prefect", "prefect_2"], ids=["Prefect 3", "Prefect 2"], autouse=True)
+SERVERS = [
+    pytest.param("prefect", id="Prefect 3"),
+    pytest.param("prefect_2", id="Prefect 2", marks=pytest.mark.prefect_alone),
+]
+
+
+@pytest.fixture(scope="module", params=SERVERS, autouse=True)
 def server(request: pytest.FixtureRequest) -> Iterator[PrefectServer]:
     """A Prefect server with the examples' own flows, served as they say; ``prefect_default`` leads to it."""
     server: PrefectServer = request.getfixturevalue(request.param)
-    server.serve(EXAMPLE_FLOW, "sales-report/demo")
-    server.serve(STOCK_COUNT, "stock-count/demo")
+    served = [server.serve(EXAMPLE_FLOW, "sales-report/demo"), server.serve(STOCK_COUNT, "stock-count/demo")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_PREFECT_DEFAULT", connection_json(server))
         yield server
+    server.stop_serving(*served)
 
 
 def run_example(name: str) -> DagOutcome:

@@ -169,6 +169,7 @@ def test_a_flow_run_that_a_person_cancels_is_started_again_only_if_so_asked(
     assert len(PrefectHook().find_flow_runs({"flow_runs": {"tags": {"all_": [tag]}}})) == len(cancelled)
 
 
+@pytest.mark.prefect_alone
 @pytest.mark.parametrize(("name", "deferrable"), [("Paused", False), ("Suspended", True)])
 def test_a_paused_flow_run_is_waited_for_and_said_once_to_be(
     new_dag: NewDag, person: Person, name: str, deferrable: bool, logged: Callable[[], str]
@@ -185,6 +186,7 @@ def test_a_paused_flow_run_is_waited_for_and_said_once_to_be(
     assert "warning" in said.lower()
 
 
+@pytest.mark.prefect_alone
 @MODES
 def test_names_of_states_confuse_nobody(new_dag: NewDag, person: Person, deferrable: bool) -> None:
     misleading = {

@@ -204,6 +204,7 @@ def followed(run_id: str) -> Lines:
     return lines
 
 
+@pytest.mark.prefect_alone
 def test_lines_that_arrive_after_the_end_are_shown(writer: Writer) -> None:
     writer.enter("RUNNING")
     writer.write(0, 5)
@@ -215,6 +216,7 @@ def test_lines_that_arrive_after_the_end_are_shown(writer: Writer) -> None:
     assert lines.numbers == list(range(10))
 
 
+@pytest.mark.prefect_alone
 def test_every_level_is_kept_and_those_of_a_flow_s_own_are_rounded_down(writer: Writer) -> None:
     levels = [10, 20, 30, 40, 50, 25, 5]
     for number, level in enumerate(levels):
@@ -223,6 +225,7 @@ def test_every_level_is_kept_and_those_of_a_flow_s_own_are_rounded_down(writer: 
     assert followed(writer.run_id).levels == [10, 20, 30, 40, 50, 20, 10]
 
 
+@pytest.mark.prefect_alone
 def test_a_flood_is_shown_whole_as_long_as_it_is_not_too_long(writer: Writer) -> None:
     writer.write(0, 3000)
     writer.enter("COMPLETED")
@@ -231,6 +234,7 @@ def test_a_flood_is_shown_whole_as_long_as_it_is_not_too_long(writer: Writer) ->
     assert lines.others == []
 
 
+@pytest.mark.prefect_alone
 @pytest.mark.slow
 def test_of_a_flood_of_100_000_lines_the_first_are_shown_and_the_rest_counted(writer: Writer) -> None:
     writer.write(0, 100_000)
@@ -241,6 +245,7 @@ def test_of_a_flood_of_100_000_lines_the_first_are_shown_and_the_rest_counted(wr
     assert f"{100_000 - MOST_LINES:,} more log lines of the flow run are left out" in rest
 
 
+@pytest.mark.prefect_alone
 def test_the_hook_reads_lines_from_a_level_on_and_the_last_ones(writer: Writer) -> None:
     writer.write(0, 250)
     writer.write(250, 260, level=40)

@@ -63,6 +63,7 @@ HOUR = timedelta(hours=1)
 SINCE = "{{ macros.datetime.utcnow() - macros.timedelta(hours=3) }}"
 
 
+@pytest.mark.prefect_alone
 @MODES
 def test_the_newest_run_that_was_to_start_by_now_is_the_one_whose_end_decides(
     new_dag: NewDag, deployment: Deployment, mode: dict[str, Any]

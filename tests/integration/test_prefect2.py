@@ -22,11 +22,10 @@ from airflow_provider_prefect.operators.flow_run import (
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 from tests.integration.conftest import FLOWS, opens_a_page
-from tests.integration.dag_runs import AIRFLOW, TaskOutcome, run_dag
+from tests.integration.dag_runs import TaskOutcome, run_dag
 from tools.prefect_stack import PrefectServer
 from tools.processes import wait_until
 
-NEWEST = (3, 3, 2)
 MODES = pytest.mark.parametrize("deferrable", [False, True], ids=["in its own process", "deferred"])
 SENSOR_MODES = pytest.mark.parametrize(
     "mode",
@@ -36,10 +35,7 @@ SENSOR_MODES = pytest.mark.parametrize(
 
 NewDag = Callable[[], DAG]
 
-pytestmark = pytest.mark.skipif(
-    AIRFLOW < NEWEST,
-    reason=f"on {'.'.join(map(str, NEWEST))} only: Prefect 2 does not answer one Airflow otherwise than another",
-)
+pytestmark = pytest.mark.prefect_alone
 
 
 @pytest.fixture(scope="module")

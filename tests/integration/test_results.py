@@ -64,23 +64,31 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("evil") / "made-by-a-pickle"
 
 
-@pytest.fixture(scope="module")
-def runs(outputs: PrefectServer, evil: Path) -> dict[str, FlowRun]:
-    """One flow run of each flow, all at an end."""
-    hook = PrefectHook()
-    parameters = {"formats": {"folder": str(evil)}}
-    names = ("many", "formats", "pickled", "kept-nothing", "retrying")
-    started = {name: hook.start_flow_run(f"{name}/served", parameters=parameters.get(name)).run for name in names}
-    ended = {name: hook.wait_for_flow_run(run.id, poll_interval=3) for name, run in started.items()}
-    assert {run.state.type for run in ended.values()} == {"COMPLETED"}
-    return ended
+def ended(run: FlowRun) -> FlowRun:
+    run = PrefectHook().wait_for_flow_run(run.id, poll_interval=3)
+    assert run.state.type == "COMPLETED"
+    return run
 
 
 @pytest.fixture(scope="module")
-def settled(runs: dict[str, FlowRun]) -> FlowRun:
-    """The flow run of many formats, when Prefect has taken in all of its task runs."""
-    assert of_task(runs["formats"], "nothing") is None
-    return runs["formats"]
+def formatted(outputs: PrefectServer, evil: Path) -> FlowRun:
+    """A flow run of many formats, at its end."""
+    return ended(PrefectHook().start_flow_run("formats/served", parameters={"folder": str(evil)}).run)
+
+
+@pytest.fixture(scope="module")
+def runs(outputs: PrefectServer) -> dict[str, FlowRun]:
+    """One flow run of each other flow, all at an end."""
+    names = ("many", "pickled", "kept-nothing", "retrying")
+    started = {name: PrefectHook().start_flow_run(f"{name}/served").run for name in names}
+    return {name: ended(run) for name, run in started.items()}
+
+
+@pytest.fixture(scope="module")
+def settled(formatted: FlowRun) -> FlowRun:
+    """The same, when Prefect has taken in all of its task runs."""
+    assert of_task(formatted, "nothing") is None
+    return formatted
 
 
 @pytest.fixture
@@ -97,6 +105,7 @@ def of_task(run: FlowRun, name: str, index: int = -1, most: int = 1024 * 1024) -
 # The formats
 
 
+@pytest.mark.prefect_alone
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -111,40 +120,47 @@ def test_a_task_s_result_of_each_format_is_read(formats: FlowRun, name: str, val
     assert of_task(formats, name) == value
 
 
-def test_a_flow_s_result_of_each_format_is_read(runs: dict[str, FlowRun]) -> None:
+@pytest.mark.prefect_alone
+def test_a_flow_s_result_of_each_format_is_read(formatted: FlowRun, runs: dict[str, FlowRun]) -> None:
     hook = PrefectHook()
-    assert hook.read_result(runs["formats"]) == {"types": TYPES}
+    assert hook.read_result(formatted) == {"types": TYPES}
     assert hook.read_result(runs["pickled"]) == TYPES
     assert hook.read_result(runs["kept-nothing"]) is None
 
 
+@pytest.mark.prefect_alone
 def test_a_pickle_of_a_class_is_refused_by_its_name(formats: FlowRun) -> None:
     with pytest.raises(ResultError, match=r"needs pathlib\.PurePosixPath, which is not read.*result_serializer='json'"):
         of_task(formats, "of_a_class")
 
 
+@pytest.mark.prefect_alone
 def test_a_pickle_that_is_an_exploit_is_refused_and_does_nothing(formats: FlowRun, evil: Path) -> None:
     with pytest.raises(ResultError, match=r"needs posix\.mkdir, which is not read as plain data"):
         of_task(formats, "exploiting")
     assert not evil.exists()
 
 
+@pytest.mark.prefect_alone
 def test_what_was_not_kept_is_an_error_that_says_how_to_keep_it(formats: FlowRun) -> None:
     with pytest.raises(ResultError, match=r"has left no result.*persist_result=True, result_serializer='json'"):
         of_task(formats, "not_kept")
 
 
+@pytest.mark.prefect_alone
 def test_the_exception_of_a_task_that_failed_is_no_result(formats: FlowRun) -> None:
     with pytest.raises(ResultError, match=r"has returned nothing: it is in state Failed: .*the rope is torn"):
         of_task(formats, "breaking")
 
 
+@pytest.mark.prefect_alone
 def test_a_result_that_is_too_large_is_refused(formats: FlowRun) -> None:
     assert len(of_task(formats, "large", most=5002)) == 5000
     with pytest.raises(ResultError, match="more than max_result_size=5,001 bytes"):
         of_task(formats, "large", most=5001)
 
 
+@pytest.mark.prefect_alone
 def test_a_task_that_is_not_there_is_an_error_that_lists_what_is(formats: FlowRun) -> None:
     with pytest.raises(ResultError, match=r"has no task run 'nowhere'. It has: .*'customer-0'"):
         of_task(formats, "nowhere")
@@ -153,10 +169,12 @@ def test_a_task_that_is_not_there_is_an_error_that_lists_what_is(formats: FlowRu
 # Which task run
 
 
+@pytest.mark.prefect_alone
 def test_a_task_run_is_found_by_its_full_name(formats: FlowRun) -> None:
     assert of_task(formats, "customer-1") == "customer 1"
 
 
+@pytest.mark.prefect_alone
 def test_the_children_of_a_task_come_in_order_or_one_by_one(formats: FlowRun) -> None:
     assert of_task(formats, "customer") == ["customer 0", "customer 1", "customer 2"]
     assert of_task(formats, "doubled") == [0, 2, 4, 6, 8]
@@ -165,12 +183,14 @@ def test_the_children_of_a_task_come_in_order_or_one_by_one(formats: FlowRun) ->
         of_task(formats, "doubled", 5)
 
 
+@pytest.mark.prefect_alone
 def test_of_a_flow_run_that_was_retried_the_last_run_counts(runs: dict[str, FlowRun]) -> None:
     assert of_task(runs["retrying"], "attempt") == [f"run 2, child {number}" for number in range(3)]
     assert len(PrefectHook().read_task_runs(runs["retrying"].id)) == 6
     assert of_task(runs["retrying"], "attempt", 1) == "run 2, child 1"
 
 
+@pytest.mark.prefect_alone
 def test_of_200_children_at_once_each_is_the_right_one_or_an_error(runs: dict[str, FlowRun]) -> None:
     hook = PrefectHook()
     try:
@@ -255,7 +275,7 @@ def test_the_operator_waits_and_hands_on_what_a_task_or_the_flow_returned(
     assert not evil.exists()
 
 
-def test_hook_methods_serve_a_task_of_the_users_own(new_dag: NewDag, runs: dict[str, FlowRun]) -> None:
+def test_hook_methods_serve_a_task_of_the_users_own(new_dag: NewDag, formatted: FlowRun) -> None:
     with new_dag() as dag:
 
         @task
@@ -264,7 +284,7 @@ def test_hook_methods_serve_a_task_of_the_users_own(new_dag: NewDag, runs: dict[
             run = hook.start_flow_run("talking/served", parameters={"seconds": 1}).run
             hook.rename_flow_run(run.id, "of my own")
             ended = hook.wait_for_flow_run(run.id, poll_interval=3)
-            formats = hook.read_flow_run(runs["formats"].id)
+            formats = hook.read_flow_run(formatted.id)
             one = hook.read_task_run_result(formats.id, "customer", map_index=2)
             lines = [line.message for line in hook.read_flow_run_logs(run.id, level=30)]
             return {
@@ -323,11 +343,13 @@ def block(prefect: PrefectServer, slug: str, name: str, data: dict[str, Any]) ->
     return str(made["id"])
 
 
+@pytest.mark.prefect_alone
 @pytest.mark.parametrize("value", [None, True, False])
 def test_a_literal_of_prefect_2_is_read(completed: Completed, value: Any) -> None:
     assert PrefectHook().read_result(completed({"type": "literal", "value": value})) is value
 
 
+@pytest.mark.prefect_alone
 def test_a_flow_s_result_of_prefect_3_0_is_read(completed: Completed, prefect: PrefectServer) -> None:
     key = prefect.results / "of-prefect-3-0"
     metadata = {"storage_key": str(key), "serializer": {"type": "json"}, "prefect_version": "3.0.3"}
@@ -336,6 +358,7 @@ def test_a_flow_s_result_of_prefect_3_0_is_read(completed: Completed, prefect: P
     assert PrefectHook().read_result(completed(data)) == {"a": 1}
 
 
+@pytest.mark.prefect_alone
 def test_a_result_of_prefect_2_in_a_local_block_is_read(completed: Completed, prefect: PrefectServer) -> None:
     (prefect.results / "of-prefect-2").write_text(
         json.dumps({"serializer": {"type": "json"}, "data": "[1]", "prefect_version": "2.20.26"})
@@ -350,6 +373,7 @@ def test_a_result_of_prefect_2_in_a_local_block_is_read(completed: Completed, pr
     assert PrefectHook().read_result(completed(data)) == [1]
 
 
+@pytest.mark.prefect_alone
 @pytest.mark.parametrize("key", ["/etc/passwd", "{results}/../logs/server.log", "s3://elsewhere/key"])
 def test_a_file_outside_the_roots_is_refused(completed: Completed, prefect: PrefectServer, key: str) -> None:
     data = {"storage_key": key.format(results=prefect.results), "serializer": {"type": "json"}}
@@ -357,6 +381,7 @@ def test_a_file_outside_the_roots_is_refused(completed: Completed, prefect: Pref
         PrefectHook().read_result(completed(data))
 
 
+@pytest.mark.prefect_alone
 def test_a_block_does_not_lead_out_of_the_roots(completed: Completed, prefect: PrefectServer) -> None:
     block_id = block(prefect, "local-file-system", "Local File System", {"basepath": str(prefect.results)})
     data = {"storage_block_id": block_id, "storage_key": "../logs/server.log", "serializer": {"type": "json"}}
@@ -364,6 +389,7 @@ def test_a_block_does_not_lead_out_of_the_roots(completed: Completed, prefect: P
         PrefectHook().read_result(completed(data))
 
 
+@pytest.mark.prefect_alone
 def test_a_file_that_is_gone_is_an_error_that_names_it(completed: Completed, prefect: PrefectServer) -> None:
     data = {"storage_key": str(prefect.results / "gone"), "serializer": {"type": "json"}}
     with pytest.raises(ResultError, match=r"gone' does not exist on this machine"):
@@ -427,6 +453,7 @@ def test_a_result_in_s3_is_read_with_the_credentials_of_an_airflow_connection(
         hook.read_result(stored("deep/key"), max_size=1)
 
 
+@pytest.mark.prefect_alone
 def test_a_block_whose_kind_is_not_known_is_an_error(completed: Completed, prefect: PrefectServer) -> None:
     block_id = block(prefect, "home-made", "Home made", {"shelf": "left"})
     data = {"storage_key": "k", "storage_block_id": block_id, "serializer": {"type": "json"}}

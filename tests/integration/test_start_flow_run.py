@@ -444,6 +444,7 @@ def test_parameters_that_the_schema_refuses_are_sent_if_so_asked(new_dag: NewDag
     assert flow_run(prefect, run_dag(dag)["start"])["parameters"] == {"count": "many"}
 
 
+@pytest.mark.prefect_alone
 def test_a_wrong_password_fails_the_task_before_anything_is_created(
     new_dag: NewDag, protected_prefect: PrefectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,6 +472,7 @@ def test_a_wrong_password_fails_the_task_before_anything_is_created(
 # A server that asks for more
 
 
+@pytest.mark.prefect_alone
 @MODES
 def test_a_server_with_user_password_and_csrf_protection_works(
     new_dag: NewDag, protected_prefect: PrefectServer, deferrable: bool
@@ -488,6 +490,7 @@ def test_a_server_with_user_password_and_csrf_protection_works(
     assert outcome["start"].xcoms["result"] == [{"n": 1, "square": 1}, {"n": 2, "square": 4}]
 
 
+@pytest.mark.prefect_alone
 def test_a_timeout_cancels_on_a_server_with_csrf_protection(new_dag: NewDag, protected_prefect: PrefectServer) -> None:
     with new_dag() as dag:
         start(

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.sdk import DAG
+import time
 
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectCancelFlowRunOperator, PrefectStartFlowRunOperator
+
+
+@task
+def when_it_runs(flow_run_id: str) -> str:
+    """Wait for the start: Prefect 3.8.8 forgets a flow run that is cancelled while its process starts."""
+    while PrefectHook().read_flow_run(flow_run_id).state.type in ("SCHEDULED", "PENDING"):
+        time.sleep(0.5)
+    return flow_run_id
+
 
 with DAG("streaming", schedule=None):
     PrefectStartFlowRunOperator(
@@ -22,7 +34,7 @@ with DAG("cancelling", schedule=None):
     )
     PrefectCancelFlowRunOperator(
         task_id="cancel",
-        flow_run_id=start.output,  # type: ignore[arg-type]
+        flow_run_id=when_it_runs(start.output),  # type: ignore[arg-type]
         wait_for_completion=True,
         deferrable=True,
         poll_interval=3,
