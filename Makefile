@@ -15,6 +15,7 @@ PREFECT_1 := prefect-1.4.1
 # For example: make drills DRILLS='--seed 7 --only kills stops'
 DRILLS :=
 BIN := .envs/$(NEWEST)/bin
+ROWS := .envs/prefect1.xml
 TESTS := tests/unit tests/prefect1 tests/integration tests/drills
 
 # Bytecode makes a second start of the servers twice as fast.
@@ -43,14 +44,14 @@ up: python ## Keep both running, with their UIs, until Ctrl-C
 # prefect_alone in pyproject.toml. The targets below it, and so test-all, leave nothing out.
 .PHONY: test
 test: lint ## Lint, types, and the tests on the newest and the oldest Airflow
-	@"$(PYTHON)" -m tools.side_by_side "$(MAKE)" test-newest test-oldest test-whole-airflow test-drills types
+	@"$(PYTHON)" -m tools.side_by_side "$(MAKE)" test-newest test-whole-airflow test-drills test-prefect1 test-oldest types
 
 .PHONY: test-all
 test-all: lint types test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2 ## All the tests, on all four Airflows
 
 .PHONY: test-newest test-whole-airflow test-drills test-oldest
 test-newest:
-	@$(MAKE) test-$(NEWEST) TESTS="$(filter-out tests/drills,$(TESTS)) -m 'not stack'"
+	@$(MAKE) test-$(NEWEST) TESTS="$(filter-out tests/drills tests/prefect1,$(TESTS)) -m 'not stack'"
 test-whole-airflow:
 	@$(MAKE) test-$(NEWEST) TESTS="tests/integration -m stack"
 test-drills:
@@ -64,6 +65,13 @@ test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2: te
 	@"$(PYTHON)" tools/environments.py $* $(PREFECT) $(PREFECT_2) $(PREFECT_1)
 	@echo "== Tests on $*"
 	@"$(PYTHON)" -m tools.testing $* $(PREFECT) $(PREFECT_2) $(PREFECT_1) $(TESTS)
+
+.PHONY: test-prefect1
+test-prefect1: python ## Compare with the real client of Prefect 1, row by row
+	@"$(PYTHON)" tools/environments.py $(NEWEST) $(PREFECT_1)
+	@rm -f $(ROWS)
+	@"$(PYTHON)" -m tools.testing $(NEWEST) $(PREFECT_1) tests/prefect1 --junitxml=$(ROWS)
+	@$(BIN)/python -m tests.prefect1.rows $(ROWS)
 
 .PHONY: drills
 drills: python ## Kill things and count flow runs: all drills on the newest Airflow, some on the oldest (half an hour or more)

@@ -50,7 +50,8 @@ def api_url(address: str) -> str:
         return f"https://api.prefect.cloud/api/accounts/{found['account']}/workspaces/{found['workspace']}"
     if host.endswith("prefect.io"):
         raise ConfigurationError(
-            f"{host} is not an API of Prefect 2 or 3. The API URL is {CLOUD_FORM} or {SERVER_FORM}."
+            f"{host} is not an API of Prefect 2 or 3. The API URL is {CLOUD_FORM} or {SERVER_FORM}. For Prefect 1 "
+            "choose its API on the connection (api: graphql)."
         )
     return urlunsplit((parts.scheme, _netloc(host, port), _api_path(parts.path), "", ""))
 

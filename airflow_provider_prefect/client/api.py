@@ -24,6 +24,9 @@ class Api(Protocol):
     LACKS: Mapping[str, str]
     """The arguments that it has no use for, and for each the one that takes its place."""
 
+    LOGS_LATE: int
+    """Seconds after a flow run's end in which log lines may still arrive."""
+
     def find_source(
         self, *, deployment: str | None, flow_id: str | None, flow_name: str | None, project_name: str | None
     ) -> Call[Source]:
@@ -44,6 +47,15 @@ class Api(Protocol):
     def find_by_keys(self, idempotency_keys: Sequence[str]) -> Call[list[FlowRun]]:
         """The flow runs that were created with one of these keys."""
 
+    def read_changed(self, ids: Sequence[str], *, known: str | None, limit: int) -> Call[list[FlowRun]]:
+        """One page of those of these flow runs whose state is not of the type ``known``."""
+
+    def count_existing(self, ids: Sequence[str]) -> Call[int]:
+        """How many of these flow runs there are."""
+
+    def has_event_feed(self) -> Call[bool]:
+        """Whether the server tells of events over a websocket: Prefect 3 and Prefect Cloud do."""
+
     def reasons_not_started(self, run: FlowRun) -> Call[list[str]]:
         """What may keep a scheduled flow run from starting, as far as Prefect shows it."""
 
@@ -58,6 +70,9 @@ class Api(Protocol):
 
     def read_log_page(self, flow_run_id: str, *, after: datetime | None, offset: int) -> Call[list[LogRecord]]:
         """One page of the log lines after a time, the oldest first."""
+
+    def read_logs_of(self, ids: Sequence[str], *, after: datetime, limit: int) -> Call[list[LogRecord]]:
+        """One page of the log lines of these flow runs from a time on, the oldest first."""
 
     def read_last_logs(self, flow_run_id: str, number: int) -> Call[list[LogRecord]]:
         """The last log lines, the oldest of them first."""

@@ -11,10 +11,11 @@ import json
 import types
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from airflow_provider_prefect.client.errors import MalformedAnswer
-from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.model import FlowRun, LogRecord
 
 T = TypeVar("T")
 Y = TypeVar("Y")
@@ -88,6 +89,20 @@ class Look:
 
 
 @dataclass(frozen=True)
+class LogPage:
+    """One page of a flow run's log lines, from whoever reads them for many flow runs at once."""
+
+    flow_run_id: str
+    after: datetime | None
+    offset: int
+
+    def __iter__(self) -> Call[list[LogRecord]]:
+        page: Any = yield self
+        lines: list[LogRecord] = page
+        return lines
+
+
+@dataclass(frozen=True)
 class Renew:
     """Read the connection again: the credentials it gave are no longer accepted."""
 
@@ -105,7 +120,7 @@ class FetchCsrfToken:
         return response
 
 
-Effect = Request | Sleep | Look | Renew | FetchCsrfToken
+Effect = Request | Sleep | Look | LogPage | Renew | FetchCsrfToken
 Call = Generator[Effect, object, T]
 
 

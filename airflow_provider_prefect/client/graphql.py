@@ -13,7 +13,12 @@ from typing import Any
 
 from airflow_provider_prefect.client import graphql_model
 from airflow_provider_prefect.client.call import Call
-from airflow_provider_prefect.client.errors import ConfigurationError, DeploymentNotFound, FlowRunNotFound
+from airflow_provider_prefect.client.errors import (
+    ConfigurationError,
+    DeploymentNotFound,
+    FlowRunNotFound,
+    InvalidRequest,
+)
 from airflow_provider_prefect.client.graphql_batches import count_existing, has_event_feed, read_changed, read_logs_of
 from airflow_provider_prefect.client.graphql_outputs import (
     count_logs,
@@ -31,6 +36,7 @@ from airflow_provider_prefect.client.new_flow_run import Created, NewFlowRun, So
 
 __all__ = [
     "LACKS",
+    "LOGS_LATE",
     "NAME",
     "cancel_flow_run",
     "count_existing",
@@ -58,6 +64,9 @@ __all__ = [
 
 NAME = "Prefect 1"
 
+LOGS_LATE = 6
+"""Its processes send their lines every five seconds (prefect 1.4.1)."""
+
 _NO_DEPLOYMENTS = "there are no deployments."
 LACKS = {
     "deployment": f"{_NO_DEPLOYMENTS} Name the flow: flow_name (with project_name), or flow_id; or a flow_run_id.",
@@ -70,6 +79,7 @@ LACKS = {
     "artifact_key": "artifacts have no keys. Name the task whose result is meant: task_name='<slug>'.",
     "task_name=None": "a flow's own result is not kept. Name a task by its slug, such as 'load-1'.",
     "since": f"{_NO_DEPLOYMENTS} Give flow_run_id.",
+    "criteria": "they are the body of a request that it does not have. read_flow_runs and find_by_keys find runs.",
 }
 
 _FLOW_RUN = """
@@ -92,7 +102,7 @@ _LABELS = (
 _CREATE = "mutation create($input: create_flow_run_input!) { create_flow_run(input: $input) { id } }"
 _RENAME = "mutation rename($input: set_flow_run_name_input!) { set_flow_run_name(input: $input) { success } }"
 _CANCEL = "mutation cancel($input: cancel_flow_run_input!) { cancel_flow_run(input: $input) { state } }"
-_SERVER = "query server { api { backend core_version } tenant { slug } }"
+_SERVER = "query server { api { core_version } tenant { slug } }"
 _TENANT_OF_KEY = "query key { auth_info { tenant_id } }"
 
 _HEALTHY = timedelta(minutes=1)
@@ -128,7 +138,7 @@ def _flow_of_id(flow_id: str) -> Call[dict[str, Any]]:
                     f"Give its flow group, flow_id={flow['flow_group_id']!r}, or flow_name."
                 )
             return flow
-    raise DeploymentNotFound(f"flow_id={flow_id!r}: Prefect has no flow and no flow group of this id.")
+    raise _no_such_flow(f"flow_id={flow_id!r}: Prefect has no flow and no flow group of this id.")
 
 
 def _flow_of_name(flow_name: str, project_name: str | None) -> Call[dict[str, Any]]:
@@ -139,7 +149,7 @@ def _flow_of_name(flow_name: str, project_name: str | None) -> Call[dict[str, An
     flows: list[dict[str, Any]] = data["flow"]
     in_project = f" in project {project_name!r}" if project_name else ""
     if not flows:
-        raise DeploymentNotFound(f"Prefect has no flow {flow_name!r}{in_project} that is not archived.")
+        raise _no_such_flow(f"Prefect has no flow {flow_name!r}{in_project} that is not archived.")
     if len({flow["flow_group_id"] for flow in flows}) > 1:
         there = ", ".join(sorted({f"project_name={flow['project']['name']!r}" for flow in flows}))
         raise ConfigurationError(
@@ -151,14 +161,11 @@ def _flow_of_name(flow_name: str, project_name: str | None) -> Call[dict[str, An
 def _labels(flow: Mapping[str, Any]) -> tuple[str, ...]:
     """The labels that the server gives to a flow's runs, in its own order of preference."""
     group = flow.get("flow_group") or {}
-    for labels in (
-        group.get("labels"),
-        (group.get("run_config") or {}).get("labels"),
-        (flow.get("run_config") or {}).get("labels"),
-        (flow.get("environment") or {}).get("labels"),
-    ):
-        if labels is not None:
-            return tuple(labels)
+    if group.get("labels") is not None:
+        return tuple(group["labels"])
+    for described in (group.get("run_config"), flow.get("run_config"), flow.get("environment")):
+        if described is not None:  # and it counts even if it has none
+            return tuple(described.get("labels") or ())
     return ()
 
 
@@ -174,7 +181,13 @@ def create_flow_run(source: Source, new: NewFlowRun) -> Call[Created]:
     """Create a flow run, or find the one of this flow version that was created with this idempotency key.
 
     The server tells both in the same way, so that a run is told to be new by a mark in its context.
+
+    :raises ConfigurationError: the run config does not say its type, which the server would find out too late.
     """
+    if new.run_config is not None and not new.run_config.get("type"):
+        raise ConfigurationError(
+            "run_config has no type. It is a mapping such as {'type': 'KubernetesRun', 'image': …}."
+        )
     mark = uuid.uuid4().hex
     context = dict(new.context or {})
     context["airflow"] = {**context.get("airflow", {}), "request": mark}
@@ -272,9 +285,16 @@ def read_server() -> Call[tuple[str, list[str]]]:
 
 
 def read_tenant_of_key() -> Call[str | None]:
-    """The tenant of the API key, on a server that asks for one."""
-    data = yield from ask(_TENANT_OF_KEY)
+    """The tenant of the API key; none on a server that knows no keys, and has a proxy in front that asks for one."""
+    try:
+        data = yield from ask(_TENANT_OF_KEY)
+    except InvalidRequest:
+        return None
     return (data["auth_info"] or {}).get("tenant_id")
+
+
+def _no_such_flow(message: str) -> DeploymentNotFound:
+    return DeploymentNotFound(message, detail="Flow not found")
 
 
 def _no_such_run(flow_run_id: str) -> FlowRunNotFound:

@@ -28,13 +28,13 @@ query logs_of($where: log_bool_exp!, $limit: Int) {
 """
 
 
-def read_changed(ids: Sequence[str], *, not_in: Sequence[str] = (), limit: int) -> Call[list[FlowRun]]:
-    """One page of those of these flow runs whose state is not of one of these types."""
+def read_changed(ids: Sequence[str], *, known: str | None, limit: int) -> Call[list[FlowRun]]:
+    """One page of those of these flow runs whose state is not of the type ``known``."""
     where: dict[str, Any] = {"id": {"_in": list(ids)}}
-    if not_in:
-        # A run without a state is none of those that the names tell.
-        others = {"state": {"_nin": graphql_model.names(not_in)}}
-        where["_or"] = [others] if "PENDING" in not_in else [others, {"state": {"_is_null": True}}]
+    if known is not None:
+        others: dict[str, Any] = {"state": {"_nin": graphql_model.names([known])}}
+        # No state at all counts as Pending; to a database it is neither in a list nor not.
+        where["_or"] = [others] if known == "PENDING" else [others, {"state": {"_is_null": True}}]
     data = yield from ask(_CHANGED, where=where, limit=limit)
     return [graphql_model.flow_run(record) for record in data["flow_run"]]
 
@@ -45,11 +45,9 @@ def count_existing(ids: Sequence[str]) -> Call[int]:
     return int(data["flow_run_aggregate"]["aggregate"]["count"])
 
 
-def read_logs_of(ids: Sequence[str], *, after: datetime | None, limit: int) -> Call[list[LogRecord]]:
+def read_logs_of(ids: Sequence[str], *, after: datetime, limit: int) -> Call[list[LogRecord]]:
     """One page of the log lines of these flow runs from a time on, the oldest first."""
-    where: dict[str, Any] = {"flow_run_id": {"_in": list(ids)}}
-    if after is not None:
-        where["timestamp"] = {"_gte": after.isoformat()}
+    where = {"flow_run_id": {"_in": list(ids)}, "timestamp": {"_gte": after.isoformat()}}
     data = yield from ask(_LOGS, where=where, limit=limit)
     return [graphql_model.log_record(record) for record in data["log"]]
 

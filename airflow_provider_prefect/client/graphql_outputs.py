@@ -141,7 +141,10 @@ def located(state: State, whose: str) -> Literal | Record:
             f"not tell apart. {_WAY_OUT}."
         )
     if kind == "PrefectResult":
-        return Literal(json.loads(location))
+        try:
+            return Literal(json.loads(str(location)))
+        except ValueError:
+            raise ResultError(f"{whose} has a PrefectResult that holds no JSON. {_WAY_OUT}.") from None
     if kind == "LocalResult":
         path = os.path.join(str(result.get("dir") or ""), str(location))  # noqa: PTH118 - of another machine, perhaps
         return Record(path, None, {"type": "prefect-1"})

@@ -35,16 +35,17 @@ def ask(document: str, *, repeatable: bool = True, **variables: Any) -> Call[dic
 
 def _as_told(response: Response) -> Response:
     """``response`` with the status and the reason that a REST API would give."""
-    if not response.text.startswith("{"):
-        return response
     try:
         body = json.loads(response.text)
     except ValueError:
         return response
+    if not isinstance(body, dict):
+        return replace(response, status=_UNAVAILABLE) if response.ok else response
     errors = body.get("errors")
     if not errors:
         data = body.get("data")
-        complete = isinstance(data, dict) and data and None not in data.values()
+        # Whether a key has a tenant is the one thing that may be null.
+        complete = isinstance(data, dict) and data and None not in {**data, "auth_info": {}}.values()
         return response if complete or not response.ok else replace(response, status=_UNAVAILABLE)
     reason = "; ".join(_messages(errors)) or "no reason given"
     status = response.status

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -22,11 +23,15 @@ from yarl import URL
 
 from airflow_provider_prefect.client import transport
 from airflow_provider_prefect.client.call import Effect, FetchCsrfToken, Renew, Request, Response, Sleep
+from airflow_provider_prefect.client.errors import Unreachable
 from airflow_provider_prefect.client.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _CONNECTIONS = 16
+
+_PING = 20.0
+"""Seconds after which a silent websocket is asked whether it is still there."""
 
 
 class _Csrf:
@@ -128,14 +133,33 @@ class SyncHttp:
         return Response(response.status_code, text, {k.lower(): v for k, v in response.headers.items()})
 
 
+def _no_redirects() -> aiohttp.TraceConfig:
+    """Has a session refuse what only a websocket's request cannot be told: to follow no redirect."""
+
+    async def refuse(*_: object) -> None:
+        raise Unreachable("The API URL redirects the websocket, which would take the credentials along.")
+
+    config = aiohttp.TraceConfig()
+    config.on_request_redirect.append(refuse)
+    return config
+
+
+class Closable(Protocol):
+    async def close(self) -> None: ...
+
+
 class AsyncHttp:
     """Performs effects without blocking the event loop; any number of calls may share one. See :func:`shared`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.attached: Closable | None = None
+        """What is shared along with this driver, and closed before it."""
         self._csrf = _Csrf()
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
+        # Not the connector's own limit: a websocket, which stays, would take one of these places.
+        self._places = asyncio.Semaphore(_CONNECTIONS)
 
     async def _opened(self) -> aiohttp.ClientSession:
         async with self._opening:
@@ -145,16 +169,19 @@ class AsyncHttp:
                 # Not as the session's headers, which aiohttp sends to a proxy as well, our Authorization among them.
                 self._headers = transport.headers(self.settings)
                 self._session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=context),
+                    connector=aiohttp.TCPConnector(limit=0, ssl=context),
                     timeout=aiohttp.ClientTimeout(
                         total=None, sock_connect=self.settings.timeout, sock_read=self.settings.timeout
                     ),
                     trust_env=False,
                     cookie_jar=aiohttp.DummyCookieJar(),
+                    trace_configs=[_no_redirects()],
                 )
         return self._session
 
     async def close(self) -> None:
+        if self.attached is not None:
+            await self.attached.close()
         if self._session is not None:
             await self._session.close()
 
@@ -168,27 +195,59 @@ class AsyncHttp:
             return self._csrf.take(await self._send(self._csrf.request()))
         raise TypeError(f"{type(effect).__name__} is not performed over HTTP")
 
+    async def connect(self, path: str, protocol: str) -> aiohttp.ClientWebSocketResponse:
+        """An open websocket, which the caller closes. Its messages may be of any length.
+
+        :raises Unreachable: there is none; the message says why.
+        """
+        session, proxy = await self._opened(), transport.proxy(self.settings)
+        try:
+            address, for_proxy, headers = self._through(proxy, self._headers)
+            return await session.ws_connect(
+                URL(self.settings.api_url + path, encoded=True),
+                protocols=(protocol,),
+                headers=headers,
+                proxy=address,
+                proxy_headers=for_proxy,
+                max_msg_size=0,
+                heartbeat=_PING,
+                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            # Its own text and repr hold the request, Authorization header included.
+            raise Unreachable(f"{self.settings.api_url}{path} is no websocket (HTTP {error.status})") from None
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise transport.unreachable(error, self.settings) from None
+
     async def _send(self, request: Request) -> Response:
         session = await self._opened()
         proxy, body = transport.proxy(self.settings), transport.body(request)
         headers = self._headers | transport.content_type(request) | self._csrf.headers(request)
         try:
-            address, for_proxy = transport.split_proxy(proxy)
-            if not self.settings.api_url.startswith("https:"):
-                headers |= for_proxy  # which reads the request itself, and not one for a tunnel
-            async with session.request(
-                request.method,
-                URL(self.settings.api_url + request.path, encoded=True),
-                data=body,
-                headers=headers,
-                proxy=address,
-                proxy_headers=for_proxy,
-                allow_redirects=False,
-            ) as response:
+            address, for_proxy, headers = self._through(proxy, headers)
+            async with (
+                self._places,
+                session.request(
+                    request.method,
+                    URL(self.settings.api_url + request.path, encoded=True),
+                    data=body,
+                    headers=headers,
+                    proxy=address,
+                    proxy_headers=for_proxy,
+                    allow_redirects=False,
+                ) as response,
+            ):
                 text = (await response.read()).decode("utf-8", "replace")
                 return Response(response.status, text, {k.lower(): v for k, v in response.headers.items()})
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise transport.unreachable(error, self.settings) from None
+
+    def _through(self, proxy: str | None, headers: dict[str, str]) -> tuple[URL | None, dict[str, str], dict[str, str]]:
+        """The proxy's address and the headers for it, and ``headers`` as they are to be sent then."""
+        address, for_proxy = transport.split_proxy(proxy)
+        if not self.settings.api_url.startswith("https:"):
+            headers = headers | for_proxy  # it reads the request itself, and not one for a tunnel
+        return address, for_proxy, headers
 
 
 class _Shared:
@@ -196,6 +255,9 @@ class _Shared:
         self.http = AsyncHttp(settings)
         self.users = 0
 
+
+_closing: set[asyncio.Task[None]] = set()
+"""What is being closed; the event loop alone would not keep it."""
 
 _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Shared]] = WeakKeyDictionary()
 
@@ -212,21 +274,25 @@ async def shared(settings: Settings) -> AsyncIterator[AsyncHttp]:
         entry.users -= 1
         if not entry.users:
             del of_loop[settings]
-            await entry.http.close()
+            # In a task of its own: Airflow cancels a trigger again while it is still on its way out.
+            closing = asyncio.create_task(entry.http.close())
+            _closing.add(closing)
+            closing.add_done_callback(_closing.discard)
+            await asyncio.shield(closing)
 
 
 class RenewableHttp:
     """Performs effects through :func:`shared`, and moves on to new settings when a call has the connection renewed.
 
-    :param settings: reads the connection.
+    :param settings: reads the connection; given the settings that were refused, if it is read for that.
     """
 
-    def __init__(self, settings: Callable[[], Awaitable[Settings]]) -> None:
+    def __init__(self, settings: Callable[[Settings | None], Awaitable[Settings]]) -> None:
         self._read_settings = settings
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> RenewableHttp:
-        self._http = await self._stack.enter_async_context(shared(await self._read_settings()))
+        self._http = await self._stack.enter_async_context(shared(await self._read_settings(None)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -236,11 +302,16 @@ class RenewableHttp:
     def settings(self) -> Settings:
         return self._http.settings
 
+    @property
+    def driver(self) -> AsyncHttp:
+        """The driver that is shared with others at present."""
+        return self._http
+
     async def perform(self, effect: Effect) -> object:
         if not isinstance(effect, Renew):
             return await self._http.perform(effect)
         try:
-            settings = await self._read_settings()
+            settings = await self._read_settings(self._http.settings)
         except Exception as error:
             log.warning("The connection could not be read again (%s).", type(error).__name__)
             return None

@@ -39,10 +39,11 @@ def server(settings: Settings) -> Call[str]:
 def _graphql_server(settings: Settings) -> Call[str]:
     try:
         version, tenants = yield from graphql.read_server()
-        if settings.tenant_id:
-            tenant = f"tenant {settings.tenant_id}"
-        elif settings.api_key:
-            tenant = f"tenant {yield from graphql.read_tenant_of_key()}"
+        tenant_id = settings.tenant_id
+        if settings.api_key and not tenant_id:
+            tenant_id = yield from graphql.read_tenant_of_key()
+        if tenant_id:
+            tenant = f"tenant {tenant_id}"
         else:
             tenant = f"tenant {', '.join(map(repr, tenants))}" if tenants else "no tenant yet"
     except (AuthenticationError, Unreachable):
@@ -61,7 +62,8 @@ def explained(call: Call[T], settings: Settings) -> Call[T]:
         return (yield from call)
     except ApiError as error:
         by_prefect = isinstance(error, NotFound) and error.detail not in ("", "Not Found")
-        if by_prefect or not (isinstance(error, (NotFound, MalformedAnswer)) or error.status in (400, 405)):
+        elsewhere = isinstance(error, (NotFound, MalformedAnswer)) or error.status in (400, 405)
+        if by_prefect or not elsewhere or error.status >= 500:
             raise
         yield from server(settings)
         raise

@@ -21,10 +21,10 @@ _OVERLAP = timedelta(seconds=10)
 """Flows and tasks send their lines in batches, so that a line may arrive after younger ones."""
 
 _LATE = 1.0
-"""Seconds between two looks for late lines after the end; they were seen to come up to 1.2 s late (prefect 3.8.8)."""
+"""Seconds between two looks for late lines after the end."""
 
 _LAST_LOOKS = 6
-"""How often late lines are looked for; twice, if none comes."""
+"""How often late lines are looked for, for as long as some come."""
 
 _PATIENCE = Patience(10)
 """Lines are not worth more waiting: whoever follows them waits for the flow run, not for its log."""
@@ -74,9 +74,9 @@ class LogFollower:
         :return: how many lines more than shown there are; ``None`` if there are more, but nobody knows how many.
         """
         yield from self.read_new()
-        for look in range(_LAST_LOOKS):
+        for look in range(max(_LAST_LOOKS, self._api.LOGS_LATE)):
             yield from Sleep(_LATE)
-            if not (yield from self.read_new()) and look:
+            if not (yield from self.read_new()) and look + 1 >= self._api.LOGS_LATE:
                 break
         if self._shown < self._most:
             return 0

@@ -101,7 +101,11 @@ def _address(connection: ConnectionFields) -> str:
         if "[" not in host and host.count(":") > 1:  # an IPv6 address, which Airflow takes the brackets off
             host = f"[{host}]"
         # What is reached over the internet is not asked without TLS only because nobody typed https.
-        secure = schema == "https" or host.partition("/")[0].endswith(".prefect.cloud") or connection.port == 443
+        secure = (
+            schema == "https"
+            or host.partition("/")[0].endswith((".prefect.cloud", ".prefect.io"))
+            or connection.port == 443
+        )
         host = f"{'https' if secure else 'http'}://{host}"
     scheme, _, rest = host.partition("://")
     netloc, slash, path = rest.partition("/")

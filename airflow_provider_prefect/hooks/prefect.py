@@ -258,7 +258,8 @@ class PrefectHook(BaseHook):
     def wait_for_newest(
         self, newest: NewestRun, poll_interval: float, deadlines: Deadlines, max_unreachable: float = MAX_UNREACHABLE
     ) -> FlowRun:
-        """The newest run of a deployment as soon as there is one; it is not waited for itself."""
+        """The newest run of a deployment as soon as there is one; it is not waited for itself. Not on Prefect 1."""
+        self.check_supported(deployment=newest.deployment_id)
         patience = Patience(max_unreachable, waiting=True)
         told = TaskLog(self.log).on_none_yet
         return run(newest.wait(poll_interval, deadlines.finished, patience, told), self.get_conn().perform)

@@ -59,7 +59,7 @@ class PrefectRenameFlowRunOperator(BaseOperator):
             if not self.flow_run_id:
                 raise ConfigurationError(_missing_flow_run_id(self))
             hook = PrefectHook(self.prefect_conn_id)
-            hook.rename_flow_run(self.flow_run_id, self.name)
+            hook.rename_flow_run(self.flow_run_id, self.name or "")
             run = hook.read_flow_run(self.flow_run_id)
         self.log.info("Flow run %s is now called %r", run.id, run.name)
         push_identity(context, run, hook.flow_run_url(run))

@@ -289,7 +289,7 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
             name=self.run_name,
             tags=arguments.texts("tags", self.tags),
             labels=this_try.labels,
-            agent_labels=None if self.labels is None else arguments.texts("labels", self.labels),
+            agent_labels=None if self.labels in (None, "") else arguments.texts("labels", self.labels),
             context={**given, "airflow": this_try.context},
             job_variables=arguments.json_object("job_variables", self.job_variables),
             run_config=arguments.json_object("run_config", self.run_config),

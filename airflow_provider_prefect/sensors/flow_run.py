@@ -191,6 +191,7 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
         """What to look for, if it is not a certain flow run."""
         if self.deployment is None:
             return None
+        hook.check_supported(deployment=self.deployment)
         since = arguments.start_time("since", self.since) or since_of(cast(Mapping[str, Any], context))
         if since is None:
             raise ConfigurationError(

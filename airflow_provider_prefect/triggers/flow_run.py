@@ -6,21 +6,24 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_prefect import outcome
 from airflow_provider_prefect.client.address import flow_run_url
 from airflow_provider_prefect.client.api import api_of
-from airflow_provider_prefect.client.call import arun, handled
+from airflow_provider_prefect.client.call import arun
 from airflow_provider_prefect.client.errors import PrefectError
 from airflow_provider_prefect.client.newest import NewestRun
 from airflow_provider_prefect.client.retry import Patience, retried
-from airflow_provider_prefect.client.waiting import Deadlines, Looking, wait
+from airflow_provider_prefect.client.waiting import Deadlines, wait
 from airflow_provider_prefect.hooks.prefect import MAX_UNREACHABLE, PrefectHook
 from airflow_provider_prefect.stopping import state_in
 from airflow_provider_prefect.streaming import TaskLog
+
+if TYPE_CHECKING:
+    from airflow_provider_prefect.client.http import RenewableHttp
 
 _RESTARTED = 60.0
 """Seconds after the task has deferred, from which on a trigger that starts is taken for one that starts again."""
@@ -110,8 +113,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> dict[str, Any]:
-        from airflow_provider_prefect.client.http import RenewableHttp
-        from airflow_provider_prefect.hooks.settings import aread_settings
+        from airflow_provider_prefect.client.watching import Watching
 
         deadlines = Deadlines(
             finished=math.inf if self.deadline is None else self.deadline,
@@ -121,15 +123,20 @@ class PrefectFlowRunTrigger(BaseTrigger):
         if self.stream_logs and self.not_before and time.time() > self.not_before + _RESTARTED:
             self.log.info("This triggerer has taken over the wait: log lines that another has shown are shown again.")
         patience = Patience(self.max_unreachable, waiting=True)
-        async with RenewableHttp(lambda: aread_settings(self.prefect_conn_id, PrefectHook)) as http:
+        async with self._http() as http:
             if self.flow_run_id is None:
                 newest = NewestRun.from_kwarg(self.newest_of or {})
                 call = newest.wait(self.poll_interval, deadlines.finished, patience, log.on_none_yet)
                 self.flow_run_id = (await arun(call, http.perform)).id
-            api = api_of(http.settings)
-            looking = Looking(api, self.poll_interval, patience)
-            run = await arun(handled(wait(api, self.flow_run_id, deadlines, log), looking), http.perform)
+            with Watching(http, self.flow_run_id, self.poll_interval, self.max_unreachable) as watching:
+                run = await arun(wait(watching.api, self.flow_run_id, deadlines, log), watching.perform)
             return outcome.ended(run, flow_run_url(http.settings.ui_url, run))
+
+    def _http(self) -> RenewableHttp:
+        from airflow_provider_prefect.client.http import RenewableHttp
+        from airflow_provider_prefect.hooks.settings import kept_settings
+
+        return RenewableHttp(lambda refused: kept_settings(self.prefect_conn_id, PrefectHook, refused))
 
     async def on_kill(self) -> None:
         """Ask the flow run to stop, if a user has stopped the task. Airflow 3.3 calls this, older ones do not.
@@ -144,14 +151,11 @@ class PrefectFlowRunTrigger(BaseTrigger):
             await asyncio.shield(stopping)
 
     async def _stop(self, flow_run_id: str) -> None:
-        from airflow_provider_prefect.client.http import RenewableHttp
-        from airflow_provider_prefect.hooks.settings import aread_settings
-
         try:
             if await still_waits(self.task_instance, flow_run_id):
                 self.log.info("Flow run %s is waited for elsewhere now, and goes on.", flow_run_id)
                 return
-            async with RenewableHttp(lambda: aread_settings(self.prefect_conn_id, PrefectHook)) as http:
+            async with self._http() as http:
                 call = retried(api_of(http.settings).cancel_flow_run(flow_run_id), Patience(_STOP_PATIENCE))
                 state = await arun(call, http.perform)
             self.log.info("Flow run %s was asked to stop, and is in state %s", flow_run_id, state)

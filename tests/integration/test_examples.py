@@ -52,7 +52,8 @@ def returned(outcome: DagOutcome, task_id: str) -> Any:
 
 def test_every_example_is_run_here() -> None:
     tested = {name.removeprefix("test_") for name in globals()}
-    assert set(EXAMPLES) <= tested
+    # Prefect 1's runs where its server's double is: tests/prefect1/test_examples.py.
+    assert set(EXAMPLES) - {"example_prefect_1"} <= tested
 
 
 def test_example_prefect_start_flow_run() -> None:

@@ -121,11 +121,11 @@ class FakePrefect:
         self._ahead[run_id] = list(states)
 
     def answer(self, method: str, path: str, status: int, body: Any = None, times: int | None = None) -> None:
-        """Answer ``method path`` (a regular expression) like this, ``times`` times or for good."""
+        """Answer ``method path`` (both regular expressions) like this, ``times`` times or for good."""
         left = [times]
 
         def given(asked: Asked) -> Answer | None:
-            if asked.method != method or not re.fullmatch(path, asked.path) or left[0] == 0:
+            if not re.fullmatch(method, asked.method) or not re.fullmatch(path, asked.path) or left[0] == 0:
                 return None
             if left[0] is not None:
                 left[0] -= 1
@@ -136,8 +136,8 @@ class FakePrefect:
     # What a test asks it
 
     def asked(self, method: str, path: str) -> list[Asked]:
-        """The requests of this method whose path matches the regular expression ``path``."""
-        return [one for one in self.requests if one.method == method and re.fullmatch(path, one.path)]
+        """The requests whose method and path match these regular expressions."""
+        return [one for one in self.requests if re.fullmatch(method, one.method) and re.fullmatch(path, one.path)]
 
     @property
     def created(self) -> list[Any]:
@@ -210,9 +210,17 @@ class FakePrefect:
         return Answer(200, self._look(run_id))
 
     def _flow_runs(self, body: Any) -> Answer:
+        criteria = body["flow_runs"]
+        if "id" in criteria and "offset" not in body:  # a watcher's look
+            types = criteria.get("state", {}).get("type", {}).get("any_")
+            runs = [self._look(one) for one in criteria["id"]["any_"] if one in self.flow_runs]
+            return Answer(200, [run for run in runs if types is None or run["state"]["type"] in types])
         keys = body["flow_runs"]["idempotency_key"]["any_"]
         found = [run for run in self.flow_runs.values() if run.get("idempotency_key") in keys]
         return Answer(200, found[body.get("offset", 0) :])
+
+    def _count(self, body: Any) -> Answer:
+        return Answer(200, sum(one in self.flow_runs for one in body["flow_runs"]["id"]["any_"]))
 
     def _look(self, run_id: str) -> dict[str, Any]:
         ahead = self._ahead[run_id]
@@ -258,6 +266,7 @@ _ROUTES: Sequence[tuple[str, str, Callable[..., Answer]]] = (
     ("POST", "/flows/filter", FakePrefect._flows),
     ("GET", "/flow_runs/([^/]+)", FakePrefect._flow_run),
     ("POST", "/flow_runs/filter", FakePrefect._flow_runs),
+    ("POST", "/flow_runs/count", FakePrefect._count),
     ("POST", "/flow_runs/([^/]+)/set_state", FakePrefect._set_state),
     ("POST", "/artifacts/filter", FakePrefect._artifacts),
     ("GET", "/block_documents/([^/]+)", FakePrefect._block),

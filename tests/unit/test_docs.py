@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_prefect.client import graphql, rest
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.hooks.settings import read_settings
 from airflow_provider_prefect.operators.flow_run import (
@@ -19,10 +20,12 @@ from airflow_provider_prefect.operators.flow_run import (
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
 from airflow_provider_prefect.provider_info import CONN_FIELDS
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
+from tests.prefect1.rows import DIFFERENT, ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.rst"))}
+README = ROOT / "README.rst"
 EXAMPLES = sorted((ROOT / "example_dags").glob("*.py"))
 
 HOW_TOS: dict[str, type[Any]] = {
@@ -131,14 +134,26 @@ def test_a_connection_of_the_docs_is_understood(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("AIRFLOW_CONN_PREFECT_DEFAULT", value)
     settings = read_settings("prefect_default", PrefectHook)
     assert settings.api_url.startswith(
-        ("https://api.prefect.cloud/api/accounts/1111", "http://prefect.", "https://pref")
+        ("https://api.prefect.cloud/api/accounts/1111", "http://prefect.", "https://prefect.")
     )
     assert settings.api_key in (None, "pnu_0123456789")
     assert (settings.user, settings.password) in ((None, None), ("airflow", "open sesame"))
 
 
-def test_the_docs_show_connections_to_cloud_and_to_a_server_with_and_without_tls() -> None:
-    assert len(connections()) == 5
+def test_the_docs_show_connections_to_cloud_to_servers_with_and_without_tls_and_to_prefect_1() -> None:
+    assert len(connections()) == 8
+    assert sum("graphql?api=graphql" in value or '"api": "graphql"' in value for value in connections()) == 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    re.findall(r"export AIRFLOW_CONN_PREFECT_1='([^']+)'", "".join(p.read_text() for p in (*PAGES.values(), README))),
+)
+def test_a_connection_to_prefect_1_leads_to_its_graphql_api(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PREFECT_1", value)
+    settings = read_settings("prefect_1", PrefectHook)
+    assert (settings.api, settings.api_url) == ("graphql", "http://prefect1.example.com:4200")
+    assert settings.ui_url == "http://prefect1.example.com:8080"
 
 
 @pytest.mark.parametrize(
@@ -158,3 +173,21 @@ def test_what_the_docs_call_an_argument_of_ours_is_one(page: str) -> None:
     given = re.findall(r"``(\w+)=(?:True|False|\[|\d|\"(?:new|restart)\")", PAGES[page].read_text())
     elsewhere = {"persist_result", "wait", "raise_final_state", "poll_time", "create_link_artifact", "soft_fail"}
     assert set(given) - elsewhere <= ours
+
+
+def test_the_page_on_prefect_1_names_every_argument_that_it_has_no_use_for_and_what_takes_its_place() -> None:
+    section = PAGES["prefect1.rst"].read_text().partition("What there is not\n")[2].partition("\nDeliberately")[0]
+    named = set(re.findall(r"``(\w+)", section))
+    assert {name.partition("=")[0] for name in graphql.LACKS} <= named
+    assert set(rest.LACKS) <= named
+
+
+def test_the_page_on_prefect_1_has_each_of_the_deliberate_departures_once_by_its_row() -> None:
+    section = PAGES["prefect1.rst"].read_text().partition("Deliberately different")[2]
+    cells = [cell for cell in re.findall(r"^   \* - (.+)$", section, re.MULTILINE) if cell != "Row"]
+    named = [row for cell in cells for row in cell.split(", ")]
+    assert sorted(named) == sorted(row.id for row in ROWS if row.verdict == DIFFERENT)
+
+
+def test_nothing_is_planned_any_more() -> None:
+    assert "planned" not in PAGES["from_prefect_1.rst"].read_text().lower()

@@ -6,7 +6,7 @@ import importlib
 import json
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import airflow
@@ -17,6 +17,7 @@ from airflow.triggers.base import BaseTrigger
 
 import airflow_provider_prefect
 from airflow_provider_prefect import get_provider_info
+from airflow_provider_prefect.hooks.connection import settings_from
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.provider_info import CONN_FIELDS
 
@@ -131,3 +132,22 @@ def test_a_field_that_may_hold_a_secret_has_a_name_that_airflow_masks() -> None:
     assert shown["secret_headers"] == {"X-Token": "***"}
     assert shown["proxy"] == "***"
     assert shown["ui_url"] == "hush-hush"  # and the others are shown
+
+
+def test_the_api_is_chosen_from_a_list_with_words_for_each_or_left_out() -> None:
+    schema = CONN_FIELDS["api"]["schema"]
+    assert schema["enum"] == ["rest", "graphql", None]
+    assert schema["default"] == "rest"
+    assert schema["values_display"] == {"rest": "Prefect 3 / 2 (REST)", "graphql": "Prefect 1 (GraphQL)"}
+    for value in schema["enum"]:
+        jsonschema.validate(value, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate("soap", schema)
+
+
+def test_every_api_that_can_be_chosen_is_one_that_a_connection_may_have() -> None:
+    for api in CONN_FIELDS["api"]["schema"]["enum"]:
+        fields = SimpleNamespace(
+            conn_type="prefect", host="http://host:4200", port=None, schema=None, login=None, password=None
+        )
+        assert settings_from(fields, {"api": api}).api == (api or "rest")

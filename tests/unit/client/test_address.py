@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_prefect.client.address import api_url, flow_run_url, ui_url
+from airflow_provider_prefect.client.address import api_url, flow_run_url, graphql_ui_url, graphql_url, ui_url
 from airflow_provider_prefect.client.errors import ConfigurationError
 from airflow_provider_prefect.client.model import FlowRun
 from tests.unit.client.samples import RUN_ID, run_json, run_json_2
@@ -143,3 +143,62 @@ def test_the_page_of_a_flow_run_is_where_its_prefect_has_it() -> None:
     assert flow_run_url("http://host:4200", three) == f"http://host:4200/runs/flow-run/{RUN_ID}"
     assert flow_run_url("http://host:4200", two) == f"http://host:4200/flow-runs/flow-run/{RUN_ID}"
     assert flow_run_url(CLOUD_UI, three) == f"{CLOUD_UI}/runs/flow-run/{RUN_ID}"
+
+
+# Prefect 1
+
+
+@pytest.mark.parametrize(
+    ("pasted", "api"),
+    [
+        ("http://host:4200", "http://host:4200"),
+        (" http://host:4200/ ", "http://host:4200"),
+        ("http://host:4200/graphql", "http://host:4200/graphql"),
+        ("http://host:4200/graphql/", "http://host:4200/graphql"),
+        ("https://x/prefect1", "https://x/prefect1"),
+        ("https://api.prefect.io", "https://api.prefect.io"),
+        ("http://[::1]:4200", "http://[::1]:4200"),
+    ],
+)
+def test_an_address_of_a_prefect_1_server_is_used_as_it_stands(pasted: str, api: str) -> None:
+    assert graphql_url(pasted) == api
+
+
+@pytest.mark.parametrize("pasted", ["", "  ", "host", "host:4200", "ftp://host", "http://", "http://host:x"])
+def test_what_is_no_address_of_a_prefect_1_server_is_refused_with_the_right_form(pasted: str) -> None:
+    with pytest.raises(ConfigurationError, match="http://host:4200 or the like"):
+        graphql_url(pasted)
+
+
+@pytest.mark.parametrize("pasted", ["http://user:s3cret@host:4200", "user:s3cret@host:4200"])
+def test_an_address_of_a_prefect_1_server_with_a_password_in_it_is_refused_and_never_shown(pasted: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        graphql_url(pasted)
+    assert "s3cret" not in f"{error.value} {error.value!r}"
+
+
+@pytest.mark.parametrize(
+    ("api", "ui"),
+    [
+        ("http://host:4200", "http://host:8080"),
+        ("http://host:4200/graphql", "http://host:8080"),
+        ("https://x", "https://x:8080"),
+        ("http://[::1]:4200", "http://[::1]:8080"),
+        ("https://api.prefect.io", "https://cloud.prefect.io"),
+        ("https://api.prefect.io/graphql", "https://cloud.prefect.io"),
+        ("https://api-hybrid.prefect.io", "https://hybrid.prefect.io"),
+        ("https://prefect.io.example", "https://prefect.io.example:8080"),
+    ],
+)
+def test_the_ui_of_prefect_1_is_where_its_own_client_takes_it_to_be(api: str, ui: str) -> None:
+    assert graphql_ui_url(api) == ui
+
+
+def test_the_ui_that_the_connection_names_wins_for_prefect_1_too() -> None:
+    assert graphql_ui_url("http://host:4200", " https://prefect.example/ ") == "https://prefect.example"
+    assert graphql_ui_url("http://host:4200", "") == "http://host:8080"
+
+
+def test_the_page_of_a_flow_run_of_prefect_1_is_below_its_tenant() -> None:
+    run = FlowRun(RUN_ID, "calm-otter", tenant="warehouse")
+    assert flow_run_url("http://host:8080", run) == f"http://host:8080/warehouse/flow-run/{RUN_ID}"

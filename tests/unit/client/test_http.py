@@ -65,7 +65,7 @@ def with_requests(read: Callable[[], Settings]) -> Iterator[Driven]:
 
 @contextmanager
 def with_aiohttp(read: Callable[[], Settings]) -> Iterator[Driven]:
-    async def aread() -> Settings:
+    async def aread(refused: Settings | None) -> Settings:
         await asyncio.sleep(0)
         return read()
 
@@ -863,7 +863,7 @@ async def test_a_user_who_renews_leaves_the_others_alone() -> None:
     with serving() as server:
         keys = iter(["old", "old", "new"])
 
-        async def read() -> Settings:
+        async def read(refused: Settings | None) -> Settings:
             return settings(server.url, api_key=next(keys))
 
         async with RenewableHttp(read) as stays, RenewableHttp(read) as moves:

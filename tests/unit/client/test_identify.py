@@ -11,6 +11,7 @@ from airflow_provider_prefect.client.errors import (
     AuthenticationError,
     ConfigurationError,
     InvalidRequest,
+    MalformedAnswer,
     NotFound,
     PrefectError,
     Unreachable,
@@ -116,6 +117,7 @@ def test_a_failure_because_of_a_wrong_address_is_explained_by_it(first: Response
         (NO_SUCH_RUN, NotFound),
         (BAD_PARAMETERS, InvalidRequest),
         (BUSY, ApiError),
+        (page(503), MalformedAnswer),
         (answer({"exception_message": "Unauthorized"}, 401), AuthenticationError),
         (Unreachable("down"), Unreachable),
     ],
@@ -130,3 +132,73 @@ def test_a_failure_of_another_kind_asks_for_nothing_more(reply: object, kind: ty
 def test_a_404_of_a_prefect_server_stays_a_404() -> None:
     with pytest.raises(NotFound, match="Not Found"):
         explained(answer({"detail": "Not Found"}, 404), answer("3.8.8"))
+
+
+# Prefect 1
+
+TENANT = "c1f1c1a0-9a5b-4c6f-8a55-3f0f0c9d1b77"
+
+
+def prefect_1(**fields: Any) -> Settings:
+    return Settings("http://host:4200", "http://host:8080", api="graphql", **fields)
+
+
+def told(*tenants: str) -> Response:
+    slugs = [{"slug": slug} for slug in tenants]
+    return answer({"data": {"api": {"backend": "server", "core_version": "1.4.1"}, "tenant": slugs}})
+
+
+@pytest.mark.parametrize(
+    ("tenants", "words"),
+    [(("default",), "tenant 'default'"), (("a", "b"), "tenant 'a', 'b'"), ((), "no tenant yet")],
+)
+def test_a_prefect_1_server_says_its_version_and_its_tenants(tenants: tuple[str, ...], words: str) -> None:
+    assert asked(Script([told(*tenants)]), identify.server(prefect_1())) == f"Prefect 1 server 1.4.1 ({words})"
+
+
+def test_with_a_key_it_says_the_tenant_of_the_key() -> None:
+    script = Script([told("default"), answer({"data": {"auth_info": {"tenant_id": TENANT}}})])
+    assert asked(script, identify.server(prefect_1(api_key="k"))) == f"Prefect 1 server 1.4.1 (tenant {TENANT})"
+
+
+def test_a_key_for_a_proxy_in_front_of_a_server_without_keys_does_no_harm() -> None:
+    unknown = answer({"errors": [{"message": 'Cannot query field "auth_info"'}]}, 400)
+    script = Script([told("default"), unknown])
+    assert asked(script, identify.server(prefect_1(api_key="k"))) == "Prefect 1 server 1.4.1 (tenant 'default')"
+
+
+def test_the_tenant_that_the_connection_names_is_not_asked_for() -> None:
+    script = Script([told("default")])
+    settings = prefect_1(api_key="k", tenant_id=TENANT)
+    assert asked(script, identify.server(settings)) == f"Prefect 1 server 1.4.1 (tenant {TENANT})"
+    assert script.all_used()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [page(200), page(404), page(405), NO_GRAPHQL, answer({"errors": [{"message": "Cannot query field"}]}, 400)],
+)
+def test_where_no_prefect_1_answers_the_other_api_is_suggested(reply: Response) -> None:
+    with pytest.raises(ConfigurationError, match=r"no GraphQL API of Prefect 1.*Prefect 2 or 3") as error:
+        asked(Script([reply]), identify.server(prefect_1()))
+    assert error.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (answer({"errors": [{"message": "x", "extensions": {"code": "UNAUTHENTICATED"}}]}), AuthenticationError),
+        (answer({"detail": "Forbidden"}, 403), AuthenticationError),
+        (Unreachable("down"), Unreachable),
+    ],
+)
+def test_wrong_credentials_and_a_prefect_1_server_that_is_down_are_said_as_they_are(
+    reply: object, kind: type[PrefectError]
+) -> None:
+    with pytest.raises(kind):
+        asked(Script([reply]), identify.server(prefect_1()))
+
+
+def test_a_start_that_meets_no_prefect_1_is_explained_by_the_address() -> None:
+    with pytest.raises(ConfigurationError, match="no GraphQL API of Prefect 1"):
+        asked(Script([page(404), page(404)]), identify.explained(read(), prefect_1()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_prefect.client import logs, rest
+from airflow_provider_prefect.client import graphql, logs, rest
 from airflow_provider_prefect.client.call import Effect, Look, Renew, Request, Response, Sleep, run
 from airflow_provider_prefect.client.errors import Unreachable
 from airflow_provider_prefect.client.logs import LogFollower
@@ -266,6 +266,17 @@ def test_lines_that_come_up_to_two_seconds_after_the_end_are_waited_for(shown: S
     run(follower.read_last(), server.perform)
     assert shown.lines == ["0", "1"]
     assert sum(server.slept[:2]) == 2
+
+
+def test_lines_of_prefect_1_are_waited_for_longer_since_its_processes_send_them_every_five_seconds(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "LOGS_LATE", graphql.LOGS_LATE)
+    server, follower = Server(), LogFollower(rest, RUN_ID, shown)
+    server.add(0)
+    server.coming = [*[lambda: None] * 4, lambda: server.add(1)]
+    run(follower.read_last(), server.perform)
+    assert shown.lines == ["0", "1"]
 
 
 def test_lines_that_never_end_do_not_keep_a_run_from_having_ended(shown: Shown) -> None:

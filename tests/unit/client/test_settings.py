@@ -97,3 +97,23 @@ def test_equal_settings_are_one_key_and_other_headers_make_another() -> None:
     assert len({first, second}) == 1
     assert len({first, settings(headers={"A": "2"})}) == 2
     assert len({first, settings(headers={"A": "1"}, api_key="k")}) == 2
+
+
+def test_the_tenant_of_prefect_1_is_sent_along() -> None:
+    headers = settings(api="graphql", api_key="k", tenant_id="c1f1c1a0").request_headers()
+    assert headers["X-PREFECT-TENANT-ID"] == "c1f1c1a0"
+    assert headers["Authorization"] == "Bearer k"
+
+
+def test_the_connections_own_header_wins_over_its_tenant() -> None:
+    given = settings(tenant_id="ours", headers={"x-prefect-tenant-id": "theirs"})
+    assert given.request_headers() == {"Accept": "application/json", "x-prefect-tenant-id": "theirs"}
+
+
+def test_the_api_of_prefect_3_is_meant_unless_another_is_said() -> None:
+    assert settings().api == "rest"
+    assert settings().tenant_id is None
+
+
+def test_the_same_address_with_another_api_or_tenant_is_another_connection() -> None:
+    assert len({settings(), settings(api="graphql"), settings(api="graphql", tenant_id="t")}) == 3

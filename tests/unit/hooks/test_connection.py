@@ -245,6 +245,7 @@ def test_what_is_no_web_address_is_refused_with_the_right_form(pasted: str) -> N
 
 def test_prefect_1_cloud_is_refused_by_its_name() -> None:
     assert "not an API of Prefect 2 or 3" in refusal(host="https://api.prefect.io/graphql")
+    assert "choose its API on the connection (api: graphql)" in refusal(host="https://api.prefect.io/graphql")
 
 
 @pytest.mark.parametrize("pasted", ["http://me:hush-hush@prefect:4200/api", "me:hush-hush@prefect/api"])
@@ -269,6 +270,7 @@ def test_slashes_around_the_schema_field_do_not_matter(schema: str) -> None:
 
 def test_a_cloud_that_is_not_the_usual_one_is_not_asked_without_tls() -> None:
     assert settings(host="eu.prefect.cloud/api").api_url == "https://eu.prefect.cloud/api"
+    assert settings({"api": "graphql"}, host="api.prefect.io").api_url == "https://api.prefect.io"
 
 
 def test_a_given_ui_url_wins_over_the_derived_one() -> None:
@@ -336,3 +338,67 @@ def test_the_settings_show_no_secret() -> None:
     )
     assert "hush" not in f"{given!r} {given}"
     assert "hush" not in repr(settings(host="h", password="hush-key"))
+
+
+# Prefect 1
+
+
+@pytest.mark.parametrize("given", [{}, {"api": None}, {"api": ""}, {"api": "rest"}])
+def test_the_api_is_that_of_prefect_3_unless_the_field_says_otherwise(given: dict[str, Any]) -> None:
+    found = settings(given, host="http://prefect:4200")
+    assert (found.api, found.api_url) == ("rest", "http://prefect:4200/api")
+
+
+@pytest.mark.parametrize(
+    ("pasted", "api_url"),
+    [
+        ("http://prefect:4200", "http://prefect:4200"),
+        ("http://prefect:4200/graphql", "http://prefect:4200/graphql"),
+        ("prefect:4200", "http://prefect:4200"),
+        ("https://api.prefect.io", "https://api.prefect.io"),
+    ],
+)
+def test_the_address_of_a_prefect_1_server_is_taken_as_it_is(pasted: str, api_url: str) -> None:
+    assert settings({"api": "graphql"}, host=pasted).api_url == api_url
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "prefect://prefect:4200?api=graphql",
+        "prefect://prefect:4200/?api=graphql",
+        "prefect://http%3A%2F%2Fprefect%3A4200?api=graphql",
+    ],
+)
+def test_a_connection_to_prefect_1_as_a_uri_works(connect: Any, uri: str) -> None:
+    found = read(connect, uri)
+    assert (found.api, found.api_url, found.ui_url) == ("graphql", "http://prefect:4200", "http://prefect:8080")
+
+
+def test_a_path_in_a_uri_to_prefect_1_is_kept(connect: Any) -> None:
+    assert read(connect, "prefect://prefect:4200/graphql?api=graphql").api_url == "http://prefect:4200/graphql"
+
+
+def test_the_key_and_the_tenant_of_a_prefect_1_server_arrive(connect: Any) -> None:
+    found = read(connect, host="https://x", password="key", extra={"api": "graphql", "tenant_id": ACCOUNT})
+    assert (found.api_key, found.tenant_id) == ("key", ACCOUNT)
+
+
+def test_the_ui_of_prefect_1_can_be_given() -> None:
+    given = {"api": "graphql", "ui_url": "https://ui.example.com/"}
+    assert settings(given, host="http://prefect:4200").ui_url == "https://ui.example.com"
+
+
+@pytest.mark.parametrize("value", ["GraphQL", "prefect 1", "1", 1, True, ["graphql"], {"graphql": 1}])
+def test_an_api_that_there_is_not_is_refused_with_those_that_there_are(value: Any) -> None:
+    assert "'rest' for Prefect 2 and 3, 'graphql' for Prefect 1" in refusal({"api": value})
+
+
+def test_a_tenant_without_prefect_1_is_refused() -> None:
+    assert "tenant_id is for Prefect 1" in refusal({"tenant_id": ACCOUNT})
+
+
+@pytest.mark.parametrize("value", ["default", "x", ACCOUNT[:-1]])
+def test_a_tenant_that_is_no_uuid_is_refused(value: str) -> None:
+    assert "tenant_id" in refusal({"api": "graphql", "tenant_id": value})
+    assert "no UUID" in refusal({"api": "graphql", "tenant_id": value})

@@ -9,6 +9,7 @@ import pickle
 import socket
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,16 @@ from airflow_provider_prefect.client.errors import (
     PrefectError,
     ResultError,
     Unreachable,
+    UnsupportedByApi,
 )
+from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.newest import NewestRun
 from airflow_provider_prefect.client.settings import Settings
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.hooks.settings import aread_settings
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
+from tests.prefect1 import scenario
+from tests.prefect1.server import Prefect1Server
 from tests.unit.fake_prefect import UI_PAGE, FakePrefect, state
 from tests.unit.running import event_of
 
@@ -352,7 +358,7 @@ def test_a_deployment_is_found_by_its_id_or_its_flow(prefect: FakePrefect) -> No
 
 
 @pytest.mark.parametrize("given", [{}, {"deployment": "sales/demo", "flow_name": "sales"}, {"deployment": ""}])
-def test_exactly_one_way_to_a_deployment_is_given(given: dict[str, Any]) -> None:
+def test_exactly_one_way_to_a_deployment_is_given(prefect: FakePrefect, given: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="Give exactly one of deployment"):
         PrefectHook().find_source(**given)
 
@@ -549,3 +555,163 @@ def test_an_artifact_that_is_too_large_is_refused(prefect: FakePrefect) -> None:
     hook = PrefectHook()
     with pytest.raises(ResultError, match="max_result_size"):
         hook.read_result(hook.read_flow_run(run_id), artifact_key="totals", max_size=101)
+
+
+# Prefect 1
+
+OF_PREFECT_1 = {
+    "find_source": lambda hook: hook.find_source("sales/demo"),
+    "tags": lambda hook: hook.start_flow_run(flow_name="etl", tags=["t"]),
+    "job_variables": lambda hook: hook.start_flow_run(flow_name="etl", job_variables={}),
+    "work_queue_name": lambda hook: hook.start_flow_run(flow_name="etl", work_queue_name="q"),
+    "enforce_parameter_schema": lambda hook: hook.start_flow_run(flow_name="etl", enforce_parameter_schema=False),
+    "find_newest": lambda hook: hook.find_newest(NewestRun(RUN, datetime.now(UTC), ())),
+    "find_live_flow_runs": lambda hook: hook.find_live_flow_runs(RUN),
+    "restart_flow_run": lambda hook: hook.restart_flow_run(RUN),
+    "read_artifacts": lambda hook: hook.read_artifacts(RUN, "key"),
+    "artifact_key": lambda hook: hook.read_result(FlowRun(RUN, "x"), artifact_key="key"),
+    "find_flow_runs": lambda hook: hook.find_flow_runs({}),
+}
+OF_PREFECT_3 = {
+    "flow_id": lambda hook: hook.find_source(flow_id=RUN),
+    "project_name": lambda hook: hook.find_source(flow_name="sales", project_name="main"),
+    "agent_labels": lambda hook: hook.start_flow_run("sales/demo", agent_labels=["a"]),
+    "no agent_labels": lambda hook: hook.start_flow_run("sales/demo", agent_labels=[]),
+    "run_config": lambda hook: hook.start_flow_run("sales/demo", run_config={"type": "LocalRun"}),
+}
+
+
+@pytest.fixture
+def prefect_1(connect: Callable[..., None]) -> Iterator[Prefect1Server]:
+    """A double of a Prefect 1 server, and a connection to it."""
+    with Prefect1Server() as server:
+        connect(host=server.url, extra={"api": "graphql"})
+        yield server
+
+
+def test_a_prefect_1_server_that_works_says_its_version_and_its_tenant(prefect_1: Prefect1Server) -> None:
+    sentence = f"Prefect 1 server 1.4.1 (tenant 'default') at {prefect_1.url}, with no credentials."
+    assert PrefectHook().test_connection() == (True, sentence)
+
+
+def test_a_prefect_1_server_of_the_cloud_kind_says_the_tenant_of_the_key(connect: Any) -> None:
+    with Prefect1Server(api_keys={"key-1": None}) as server:
+        connect(host=server.url, password="key-1", extra={"api": "graphql"})
+        works, sentence = PrefectHook().test_connection()
+        assert works
+        assert f"(tenant {server.tenant_id})" in sentence
+        connect(host=server.url, password="key-2", extra={"api": "graphql"})
+        works, sentence = PrefectHook().test_connection()
+        assert not works
+        assert "API key" in sentence
+        assert "key-2" not in sentence
+
+
+def test_a_prefect_3_server_is_told_apart_where_the_connection_says_prefect_1(
+    prefect: FakePrefect, connect: Any
+) -> None:
+    connect(host=prefect.api_url, extra={"api": "graphql"})
+    works, sentence = PrefectHook().test_connection()
+    assert not works
+    assert "no GraphQL API of Prefect 1" in sentence
+    assert "Prefect 2 or 3" in sentence
+
+
+@pytest.mark.parametrize("name", OF_PREFECT_1)
+def test_what_prefect_1_has_no_use_for_is_refused_before_anything_is_sent(prefect_1: Prefect1Server, name: str) -> None:
+    with pytest.raises(UnsupportedByApi, match="is not for Prefect 1"):
+        OF_PREFECT_1[name](PrefectHook().with_patience(0))
+    assert not prefect_1.requests
+
+
+@pytest.mark.parametrize("name", OF_PREFECT_3)
+def test_what_is_prefect_1s_alone_is_refused_elsewhere_before_anything_is_sent(prefect: FakePrefect, name: str) -> None:
+    with pytest.raises(UnsupportedByApi, match="is not for Prefect 2 and 3"):
+        OF_PREFECT_3[name](PrefectHook().with_patience(0))
+    assert not prefect.requests
+
+
+def test_a_flow_of_prefect_1_is_started_with_all_that_is_given(prefect_1: Prefect1Server) -> None:
+    flow_id = scenario.register_flow(prefect_1, "etl", parameters=[scenario.parameter("n", 3)], labels=["lab"])
+    created = PrefectHook().start_flow_run(
+        flow_name="etl",
+        project_name="main",
+        parameters={"n": 4},
+        run_name="my run",
+        agent_labels=["b", "a"],
+        context={"who": "me"},
+        run_config={"type": "LocalRun", "env": {"A": "1"}},
+        scheduled_start_time=datetime(2030, 1, 2, 12, tzinfo=UTC),
+        idempotency_key="key-1",
+    )
+    assert created.is_new
+    row = scenario.row(prefect_1, "flow_run", created.run.id)
+    assert (row["flow_id"], row["name"], row["parameters"]) == (flow_id, "my run", {"n": 4})
+    assert (row["labels"], row["run_config"]) == (["a", "b"], {"type": "LocalRun", "env": {"A": "1"}})
+    assert (row["context"]["who"], row["idempotency_key"]) == ("me", "key-1")
+    assert created.run.expected_start_time == datetime(2030, 1, 2, 12, tzinfo=UTC)
+    assert not PrefectHook().start_flow_run(flow_name="etl", idempotency_key="key-1").is_new
+
+
+def test_without_a_key_every_call_creates_a_run_of_its_own_on_prefect_1_too(prefect_1: Prefect1Server) -> None:
+    scenario.register_flow(prefect_1, "etl")
+    first, second = (PrefectHook().start_flow_run(flow_name="etl") for _ in range(2))
+    assert (first.is_new, second.is_new) == (True, True)
+    assert first.run.id != second.run.id
+
+
+def test_a_flow_run_of_prefect_1_is_renamed_stopped_and_read(prefect_1: Prefect1Server) -> None:
+    run_id = scenario.start_run(prefect_1, scenario.register_flow(prefect_1, "etl"), "Submitted", "Running")
+    scenario.write_log(prefect_1, run_id, "hello", "WARNING")
+    hook = PrefectHook()
+    hook.rename_flow_run(run_id, "new name")
+    assert hook.read_flow_run(run_id).name == "new name"
+    assert hook.cancel_flow_run(run_id).type == "CANCELLING"
+    assert [(line.level, line.message) for line in hook.read_flow_run_logs(run_id)] == [(30, "hello")]
+    assert [line.message for line in hook.read_last_logs(run_id)] == ["hello"]
+    assert [task_run.name for task_run in hook.read_task_runs(run_id)] == ["work-1"]
+    assert hook.flow_run_url(hook.read_flow_run(run_id)) == f"http://127.0.0.1:8080/default/flow-run/{run_id}"
+
+
+def test_a_wait_on_prefect_1_ends_with_the_run_in_whatever_state(prefect_1: Prefect1Server) -> None:
+    run_id = scenario.start_run(prefect_1, scenario.register_flow(prefect_1, "etl"), "Submitted", "Running")
+    scenario.moving_on(prefect_1, run_id, "Failed", skip=1)
+    ended = PrefectHook().wait_for_flow_run(run_id, poll_interval=0)
+    assert (ended.state.type, ended.state.name) == ("FAILED", "Failed")
+
+
+@pytest.mark.parametrize("kind", ["PrefectResult", "LocalResult as JSON", "LocalResult as a pickle"])
+def test_what_a_task_of_prefect_1_has_returned_is_read(
+    prefect_1: Prefect1Server, connect: Any, tmp_path: Path, kind: str
+) -> None:
+    connect(host=prefect_1.url, extra={"api": "graphql", "result_roots": str(tmp_path)})
+    run_id = scenario.start_run(prefect_1, scenario.register_flow(prefect_1, "etl", tasks=["load"]), "Success")
+    value = {"rows": [1, 2], "of": "orders"}
+    content = json.dumps(value).encode() if "JSON" in kind else pickle.dumps(value)
+    (tmp_path / "load.prefect").write_bytes(content)
+    stored = scenario.local_result("load.prefect", str(tmp_path))
+    result = scenario.prefect_result(value) if kind == "PrefectResult" else stored
+    scenario.finish_task(prefect_1, run_id, "load-1", result=result)
+    assert PrefectHook().read_task_run_result(run_id, "load-1") == value
+
+
+def test_a_result_of_prefect_1_outside_the_roots_is_refused(
+    prefect_1: Prefect1Server, connect: Any, tmp_path: Path
+) -> None:
+    connect(host=prefect_1.url, extra={"api": "graphql", "result_roots": str(tmp_path / "allowed")})
+    run_id = scenario.start_run(prefect_1, scenario.register_flow(prefect_1, "etl", tasks=["load"]), "Success")
+    (tmp_path / "load").write_text("1")
+    scenario.finish_task(prefect_1, run_id, "load-1", result=scenario.local_result("load", str(tmp_path)))
+    with pytest.raises(ResultError, match="under none of the connection's result_roots"):
+        PrefectHook().read_task_run_result(run_id, "load-1")
+
+
+def test_a_pickle_of_prefect_1_that_would_run_code_is_refused_and_does_not_run_it(
+    prefect_1: Prefect1Server, connect: Any, tmp_path: Path
+) -> None:
+    connect(host=prefect_1.url, extra={"api": "graphql", "result_roots": str(tmp_path)})
+    run_id = scenario.start_run(prefect_1, scenario.register_flow(prefect_1, "etl", tasks=["load"]), "Success")
+    (tmp_path / "load").write_bytes(pickle.dumps(Path(tmp_path)))
+    scenario.finish_task(prefect_1, run_id, "load-1", result=scenario.local_result("load", str(tmp_path)))
+    with pytest.raises(ResultError, match=r"pathlib.*JSONSerializer"):
+        PrefectHook().read_task_run_result(run_id, "load-1")

@@ -303,7 +303,7 @@ def test_the_run_is_known_to_airflow_before_the_wait(
 ) -> None:
     prefect.coming = [state("COMPLETED")]
     looks: list[int] = []
-    ti.on_push = lambda key, value: looks.append(len(prefect.asked("GET", "/flow_runs/.*")))
+    ti.on_push = lambda key, value: looks.append(len(prefect.asked("GET|POST", "/flow_runs/[^/]+")))
     carried_out(operator(deferrable=deferrable), context, through_airflow)
     assert looks[:3] == [0, 0, 0]
     assert looks[3] > 0  # the state
@@ -355,6 +355,7 @@ def test_a_run_that_is_deleted_meanwhile_fails_the_task(
     prefect: FakePrefect, context: dict[str, Any], through_airflow: Through, deferrable: bool
 ) -> None:
     prefect.answer("GET", "/flow_runs/.*", 404, {"detail": "Flow run not found"})
+    prefect.answer("POST", "/flow_runs/filter", 200, [])
     with pytest.raises(FlowRunNotFound):
         carried_out(operator(deferrable=deferrable), context, through_airflow)
 
@@ -363,7 +364,7 @@ def test_a_run_that_is_deleted_meanwhile_fails_the_task(
 def test_an_api_that_stays_away_fails_the_task(
     prefect: FakePrefect, context: dict[str, Any], through_airflow: Through, deferrable: bool
 ) -> None:
-    prefect.answer("GET", "/flow_runs/.*", 503)
+    prefect.answer("GET|POST", "/flow_runs/[^/]+", 503)
     with pytest.raises(Unreachable):
         carried_out(operator(deferrable=deferrable, max_unreachable=0), context, through_airflow)
 
@@ -379,7 +380,7 @@ def test_api_trouble_is_waited_out(
     monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.01)
     prefect.coming = [state("COMPLETED")]
     for status in (503, 429, 500, 401, 404):
-        prefect.answer("GET", "/flow_runs/.*", status, b"<html>a proxy", times=1)
+        prefect.answer("GET|POST", "/flow_runs/[^/]+", status, b"<html>a proxy", times=1)
     assert carried_out(operator(deferrable=deferrable), context, through_airflow)
 
 
@@ -401,7 +402,7 @@ def test_trouble_before_the_start_that_lasts_too_long_fails_the_task(
 ) -> None:
     monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.05)
     prefect.answer("GET", "/deployments/.*", 503)
-    with pytest.raises(Unreachable, match="asked .* times in 0 s"):
+    with pytest.raises(Unreachable, match=r"asked .* times in 0 s"):
         operator(deferrable=deferrable, max_unreachable=0.2).execute(context)
     assert prefect.created == []
 

@@ -280,7 +280,7 @@ def test_an_api_that_stays_away_fails_the_task_and_is_not_skipped(
         return
     with pytest.raises(AirflowRescheduleException) if mode == "reschedule" else pytest.raises(Unreachable):
         task.execute(context) if mode == "reschedule" else after_a_look(prefect, task, context)
-    prefect.answer("GET", "/flow_runs/.*", 503)
+    prefect.answer("GET|POST", "/flow_runs/[^/]+", 503)
     with pytest.raises(Unreachable):
         task.poke(context)
 
@@ -288,14 +288,14 @@ def test_an_api_that_stays_away_fails_the_task_and_is_not_skipped(
 def event_away(prefect: FakePrefect, task: Any, context: dict[str, Any], through_airflow: Through) -> Any:
     """The event of a trigger whose API has gone away since the task deferred."""
     trigger = restored(deferral(task, context).trigger, through_airflow)
-    prefect.answer("GET", "/flow_runs/.*", 503)
+    prefect.answer("GET|POST", "/flow_runs/[^/]+", 503)
     return event_of(trigger)
 
 
 def after_a_look(prefect: FakePrefect, task: Any, context: dict[str, Any]) -> None:
     """The task sees its run once, and then nothing any more."""
     pushed = context["ti"].on_push
-    context["ti"].on_push = lambda key, value: prefect.answer("GET", "/flow_runs/.*", 503)
+    context["ti"].on_push = lambda key, value: prefect.answer("GET|POST", "/flow_runs/[^/]+", 503)
     try:
         task.execute(context)
     finally:

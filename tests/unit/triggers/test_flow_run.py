@@ -27,9 +27,14 @@ def trigger(flow_run_id: str, **arguments: Any) -> PrefectFlowRunTrigger:
     return PrefectFlowRunTrigger(flow_run_id, "prefect_default", **{"poll_interval": 0, **arguments})
 
 
-async def asked(prefect: FakePrefect, times: int) -> None:
-    """Comes back when the server has been asked so often; its thread knows nothing of this loop's events."""
-    while len(prefect.requests) < times:  # noqa: ASYNC110
+def looks(prefect: FakePrefect) -> int:
+    """How often it was asked for flow runs."""
+    return len(prefect.asked("POST", "/flow_runs/filter"))
+
+
+async def looked(prefect: FakePrefect, times: int) -> None:
+    """Comes back when so many looks were made; the server's thread knows nothing of this loop's events."""
+    while looks(prefect) < times:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 
@@ -115,7 +120,7 @@ def test_started_again_it_goes_on_with_the_same_wait(prefect: FakePrefect, throu
 
     async def stopped_after_a_look() -> None:
         running = asyncio.create_task(events(one))
-        await asked(prefect, 1)
+        await looked(prefect, 1)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -126,7 +131,7 @@ def test_started_again_it_goes_on_with_the_same_wait(prefect: FakePrefect, throu
     again, once_more = (event_of(restored(one, through_airflow)) for _ in range(2))
     assert again == once_more
     assert again["flow_run"]["state_type"] == "COMPLETED"
-    assert {one.method for one in prefect.requests} == {"GET"}  # it only ever looks
+    assert {one.path for one in prefect.requests if one.method != "GET"} == {"/flow_runs/filter"}  # it only ever looks
 
 
 def test_a_deadline_in_the_past_still_sees_a_run_that_has_ended(prefect: FakePrefect) -> None:
@@ -158,15 +163,15 @@ def test_the_time_to_start_does_not_end_a_run_that_has_started(prefect: FakePref
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 401, 403, 404])
 def test_api_trouble_is_waited_out(prefect: FakePrefect, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.retry._backoff", lambda tries: 0.01)
-    prefect.answer("GET", ".*", status, b"<html>a proxy", times=2)
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.01)
+    prefect.answer("POST", ".*", status, b"<html>a proxy", times=2)
     assert event_of(trigger(prefect.add_flow_run("COMPLETED")))["error"] is None
 
 
 def test_a_key_that_was_changed_meanwhile_is_read_again(
     prefect: FakePrefect, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.retry._backoff", lambda tries: 0.01)
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.01)
     prefect.authorization = "Bearer new-key-1"
     connect(host=prefect.api_url, password="old-key-1")
     refused = prefect.reply
@@ -182,7 +187,7 @@ def test_a_key_that_was_changed_meanwhile_is_read_again(
 
 @pytest.mark.parametrize("status", [503, 401, 404])
 def test_an_api_that_stays_away_too_long_ends_the_wait(prefect: FakePrefect, status: int) -> None:
-    prefect.answer("GET", ".*", status, {"detail": "away"})
+    prefect.answer("POST", ".*", status, {"detail": "away"})
     event = event_of(trigger(prefect.add_flow_run("RUNNING"), max_unreachable=0))
     assert event["error"]["kind"] == "Unreachable"
 
@@ -197,14 +202,23 @@ def test_a_connection_that_is_gone_ends_the_wait() -> None:
     assert event["flow_run_id"] == RUN
 
 
-def test_an_error_that_nobody_foresaw_ends_the_wait_and_is_in_the_log(
+def test_an_answer_that_nobody_foresaw_is_trouble_like_any_other_and_in_the_log(
     prefect: FakePrefect, logged: Callable[[], str]
 ) -> None:
-    prefect.answer("GET", ".*", 200, ["not", "a", "flow run"])
-    event = event_of(trigger(RUN))
-    assert event["error"]["kind"] not in ("WaitTimeout", "StartTimeout")
+    prefect.answer("POST", ".*", 200, ["not", "a", "flow run"])
+    event = event_of(trigger(RUN, max_unreachable=0))
+    assert event["error"]["kind"] == "Unreachable"
     assert (event["flow_run_id"], event["flow_run"]) == (RUN, None)
     assert "Traceback" in logged()
+
+
+def test_an_error_that_nobody_foresaw_ends_the_wait_and_is_in_the_log(
+    prefect: FakePrefect, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_prefect.streaming.TaskLog.on_change", lambda *_: 1 / 0)
+    event = event_of(trigger(prefect.add_flow_run("RUNNING")))
+    assert event["error"]["kind"] not in ("WaitTimeout", "StartTimeout")
+    assert "ZeroDivisionError" in logged()
 
 
 # Holding the event back
@@ -221,7 +235,7 @@ def test_an_event_is_held_back_until_the_worker_has_reported(prefect: FakePrefec
     one.task_instance = a_task_instance()
     assert event_of(one)["error"] is None
     assert time.time() >= not_before - 0.01
-    assert len(prefect.requests) == 1
+    assert looks(prefect) == 1
 
 
 def test_an_event_that_tells_of_an_error_is_held_back_too() -> None:
@@ -238,7 +252,7 @@ def test_the_run_is_looked_at_while_the_event_is_held_back(prefect: FakePrefect)
 
     async def until_it_has_seen_the_end() -> None:
         running = asyncio.create_task(events(one))
-        await asked(prefect, 2)
+        await looked(prefect, 2)
         await asyncio.sleep(0.05)
         assert not running.done()
         running.cancel()
