@@ -12,6 +12,9 @@ OLDEST := airflow-2.11.2
 PREFECT := prefect-3.8.8
 PREFECT_2 := prefect-2.20.26
 PREFECT_1 := prefect-1.4.1
+BENCH := airflow-bench
+# For example: make bench BENCHMARKS='--only waiting'
+BENCHMARKS :=
 # For example: make drills DRILLS='--seed 7 --only kills stops'
 DRILLS :=
 BIN := .envs/$(NEWEST)/bin
@@ -79,6 +82,15 @@ drills: python ## Kill things and count flow runs: all drills on the newest Airf
 	@$(BIN)/python -m tests.drills $(NEWEST) $(PREFECT) $(DRILLS)
 	@$(BIN)/python -m tests.drills $(OLDEST) $(PREFECT) $(DRILLS)
 
+.PHONY: bench bench-full
+bench: python ## Measure what waiting for many flow runs costs, beside what others do (about 20 minutes)
+	@"$(PYTHON)" tools/environments.py $(BENCH) $(PREFECT)
+	@.envs/$(BENCH)/bin/python -m benchmarks bench $(BENCHMARKS)
+
+bench-full: python ## The same with up to 10,000 flow runs and 1,000 tasks (more than an hour)
+	@"$(PYTHON)" tools/environments.py $(BENCH) $(PREFECT)
+	@.envs/$(BENCH)/bin/python -m benchmarks bench-full $(BENCHMARKS)
+
 .PHONY: lint
 lint: python ## Check the style
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
@@ -115,6 +127,7 @@ lock: export UV_PYTHON_DOWNLOADS = never
 lock: python ## Resolve the lock files of all environments anew
 	@"$(PYTHON)" tools/environments.py
 	$(LOCK) 2026-11-22 requirements/airflow-3.3.2.in -o requirements/airflow-3.3.2.txt
+	$(LOCK) 2026-11-22 requirements/airflow-bench.in -o requirements/airflow-bench.txt
 	$(LOCK) 2026-07-01 requirements/airflow-3.2.2.in -o requirements/airflow-3.2.2.txt
 	$(LOCK) 2026-03-25 requirements/airflow-3.1.8.in -o requirements/airflow-3.1.8.txt
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt

@@ -16,10 +16,13 @@ from typing import TypeVar
 
 from airflow_provider_prefect.client.api import Api
 from airflow_provider_prefect.client.call import Call
-from airflow_provider_prefect.client.errors import InvalidRequest
+from airflow_provider_prefect.client.errors import ApiError, InvalidRequest, NotFound, PrefectError
 from airflow_provider_prefect.client.model import FlowRun
 
 T = TypeVar("T")
+
+_PASSING = (401, 403, 408, 429, 502, 503, 504)
+"""Answers that say nothing about what was asked."""
 
 SIZE = 1000
 """Flow runs in one request. Prefect was seen to take 5,000, SQLite to take its time over them."""
@@ -61,6 +64,16 @@ class Watched:
     @property
     def pending(self) -> bool:
         return self.answer is not None and not self.answer.done()
+
+    def reply(self, run: FlowRun | None) -> None:
+        """Answer its present look, if it still waits for one."""
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(run)
+
+    def fail(self, error: Exception) -> None:
+        """End its present look with ``error``, if it still waits for one."""
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(error)
 
     def due(self, now: float, wall: float, slowest: float) -> float:
         """When it is to be looked at; its own interval counts, but for ``slowest``, if that is longer."""
@@ -178,3 +191,10 @@ class Pages:
             seen |= {run.id for run in runs}
             show(runs)
         return seen
+
+
+def may_be_of_one(failure: Exception) -> bool:
+    """Whether one flow run may have spoilt the answer: an id that is none, a row that the server cannot show."""
+    if isinstance(failure, ApiError):
+        return failure.status not in _PASSING and not isinstance(failure, NotFound)
+    return not isinstance(failure, PrefectError)

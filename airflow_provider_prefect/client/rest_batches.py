@@ -18,7 +18,8 @@ def read_changed(ids: Sequence[str], *, known: str | None, limit: int) -> Call[l
         # Prefect 2 has no not_any_ for states, and 3.8.8 drops the criterion if it is there beside any_.
         criteria["state"] = {"type": {"any_": [one for one in (*LIVE, "CANCELLING", *FINAL) if one != known]}}
     response = yield from Request("POST", "/flow_runs/filter", {"flow_runs": criteria, "limit": limit})
-    return [FlowRun.from_json(record) for record in response.json()]
+    # What may be large and no wait needs is not kept for each of thousands.
+    return [FlowRun.from_json({**record, "parameters": None, "context": None}) for record in response.json()]
 
 
 def count_existing(ids: Sequence[str]) -> Call[int]:

@@ -18,13 +18,11 @@ from typing import Any
 
 from airflow_provider_prefect.client import retry
 from airflow_provider_prefect.client.api import Api, api_of
-from airflow_provider_prefect.client.batches import CONFIRM, SIZE, Batch, Pages, Watched, plan
+from airflow_provider_prefect.client.batches import CONFIRM, SIZE, Batch, Pages, Watched, may_be_of_one, plan
 from airflow_provider_prefect.client.call import Call, Effect, Look, Response, T, arun
 from airflow_provider_prefect.client.errors import (
-    ApiError,
     AuthenticationError,
     FlowRunNotFound,
-    NotFound,
     PrefectError,
 )
 from airflow_provider_prefect.client.events import Event, EventFeed, Silence
@@ -50,9 +48,6 @@ _COUNT_EVERY = 300.0
 
 _AFTER_FAULT = 5.0
 """Seconds after a fault of our own."""
-
-_PASSING = (401, 403, 408, 429, 502, 503, 504)
-"""Answers that say nothing about what was asked."""
 
 
 def watcher_of(http: AsyncHttp) -> Watcher:
@@ -213,7 +208,7 @@ class Watcher:
         for one in batch.watched:
             one.looked_at(began)
             if one.pending and time.time() >= one.until:
-                _answer(one, None)
+                one.reply(None)
         if self._in_trouble:
             log.info("%s answers again.", self._http.settings.api_url)
             self._in_trouble = False
@@ -231,7 +226,7 @@ class Watcher:
             run = await self.ask(self._api.read_flow_run(doubted.flow_run_id))
         except FlowRunNotFound as error:
             if doubted.missing:
-                _fail(doubted, error)
+                doubted.fail(error)
             doubted.missing = True
         else:
             doubted.doubted = doubted.missing = False
@@ -245,11 +240,11 @@ class Watcher:
                     if run.is_final and not one.announced and opened is not None and one.looked > opened + CONFIRM[-1]:
                         self._silence.ended(run.id, _now())
                     one.known_type = run.state.type
-                    _answer(one, run)
+                    one.reply(run)
 
     async def _failed(self, batch: Batch, failure: Exception) -> None:
         """Put up with ``failure``, but for those whose flow run alone has spoilt the answer for all of them."""
-        if len(batch.watched) > 1 and _may_be_of_one(failure):
+        if len(batch.watched) > 1 and may_be_of_one(failure):
             halves = batch.halved()
             failures = [await self._tried(half) for half in halves]
             for half, own, other in zip(halves, failures, reversed(failures), strict=True):
@@ -268,12 +263,12 @@ class Watcher:
             one.trouble_since = now if one.trouble_since is None else one.trouble_since
             one.not_before = max(one.not_before, now + pause)
             if now >= one.trouble_since + one.patience:
-                _fail(one, retry.given_up(failure, one.tries, one.patience))
+                one.fail(retry.given_up(failure, one.tries, one.patience))
                 one.tries, one.trouble_since = 0, None
             elif time.time() >= one.until:
-                _answer(one, None)
+                one.reply(None)
             elif isinstance(failure, AuthenticationError):
-                _fail(one, failure)
+                one.fail(failure)
         if not self._in_trouble:
             unforeseen = None if isinstance(failure, PrefectError) else failure
             log.warning(
@@ -328,20 +323,3 @@ class Watcher:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _answer(one: Watched, run: FlowRun | None) -> None:
-    if one.answer is not None and not one.answer.done():
-        one.answer.set_result(run)
-
-
-def _fail(one: Watched, error: Exception) -> None:
-    if one.answer is not None and not one.answer.done():
-        one.answer.set_exception(error)
-
-
-def _may_be_of_one(failure: Exception) -> bool:
-    """Whether one flow run may have spoilt the answer: an id that is none, a row that the server cannot show."""
-    if isinstance(failure, ApiError):
-        return failure.status not in _PASSING and not isinstance(failure, NotFound)
-    return not isinstance(failure, PrefectError)

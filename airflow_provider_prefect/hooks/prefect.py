@@ -2,94 +2,40 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.providers.common.compat.sdk import BaseHook
-
-from airflow_provider_prefect.client import identify, rest, rest_outputs
+from airflow_provider_prefect.client import identify, rest
 from airflow_provider_prefect.client.address import flow_run_url
-from airflow_provider_prefect.client.api import Api, api_of, check_supported
-from airflow_provider_prefect.client.call import Call, Look, T, handled, run
+from airflow_provider_prefect.client.call import Look, handled, run
 from airflow_provider_prefect.client.errors import ConfigurationError, PrefectError
-from airflow_provider_prefect.client.identifiers import is_uuid
-from airflow_provider_prefect.client.model import ALL, Artifact, FlowRun, LogRecord, State, TaskRun
+from airflow_provider_prefect.client.model import FlowRun, State
 from airflow_provider_prefect.client.new_flow_run import Created, NewFlowRun, Source
 from airflow_provider_prefect.client.newest import NewestRun
-from airflow_provider_prefect.client.retry import Patience, retried
-from airflow_provider_prefect.client.settings import Settings
+from airflow_provider_prefect.client.retry import Patience
 from airflow_provider_prefect.client.waiting import Deadlines, Looking, Observer, wait
-from airflow_provider_prefect.hooks import results
-from airflow_provider_prefect.hooks.settings import read_settings
+from airflow_provider_prefect.hooks._base import PATIENCE, check_flow_run_id
+from airflow_provider_prefect.hooks._outputs import MAX_RESULT_SIZE, ReadingHook
 from airflow_provider_prefect.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_prefect.streaming import TaskLog
 
-if TYPE_CHECKING:
-    from airflow_provider_prefect.client.http import SyncHttp
-
-log = logging.getLogger(__name__)
-
-PATIENCE = 60.0
-"""Seconds for which a single request is sent again when the API does not answer usefully."""
+__all__ = ["MAX_RESULT_SIZE", "MAX_UNREACHABLE", "PATIENCE", "PrefectHook", "check_flow_run_id", "check_one_source"]
 
 MAX_UNREACHABLE = 600.0
 """Seconds for which a wait puts up with an API that does not answer usefully."""
 
-MAX_RESULT_SIZE = 1024 * 1024
-"""Bytes of JSON that a result may have to become an XCom."""
 
-
-class PrefectHook(BaseHook):
+class PrefectHook(ReadingHook):
     """Talks to Prefect Cloud or to a self-hosted Prefect server (1, 2 or 3) through an Airflow connection.
 
     Nothing is read or opened before the first call.
 
     :param prefect_conn_id: the connection, of type ``prefect``.
     """
-
-    conn_name_attr = "prefect_conn_id"
-    default_conn_name = "prefect_default"
-    conn_type = "prefect"
-    hook_name = "Prefect"
-
-    def __init__(self, prefect_conn_id: str = default_conn_name, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.prefect_conn_id = prefect_conn_id
-        self._http: SyncHttp | None = None
-        self._patience = PATIENCE
-
-    # The connection
-
-    def get_conn(self) -> SyncHttp:
-        """The driver that performs this hook's calls; it holds one HTTP session."""
-        if self._http is None:
-            from airflow_provider_prefect.client.http import SyncHttp
-
-            self._http = SyncHttp(self._read_settings)
-        return self._http
-
-    def with_patience(self, seconds: float) -> PrefectHook:
-        """This hook, but one that sends a request again for so long when the API is in trouble.
-
-        :param seconds: 60 for a hook that nothing else is said of.
-        """
-        other = copy.copy(self)
-        other._patience = seconds
-        return other
-
-    @property
-    def settings(self) -> Settings:
-        """What the connection says."""
-        return self.get_conn().settings
-
-    def _read_settings(self) -> Settings:
-        return read_settings(self.prefect_conn_id, type(self))
 
     def test_connection(self) -> tuple[bool, str]:
         """Say in one sentence which server answers and how it is authenticated, or what is wrong.
@@ -116,18 +62,6 @@ class PrefectHook(BaseHook):
         return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
     # Starting
-
-    @property
-    def api(self) -> Api:
-        """The API that the connection says, as pure calls."""
-        return api_of(self.settings)
-
-    def check_supported(self, **given: Any) -> None:
-        """Refuse arguments that are not ``None`` and that the connection's API has no use for.
-
-        :raises UnsupportedByApi: the message says what to give instead.
-        """
-        check_supported(self.api, given)
 
     def find_source(
         self,
@@ -324,74 +258,9 @@ class PrefectHook(BaseHook):
         self.check_supported(on_retry="restart")
         return self._run(rest.restart_flow_run(flow_run_id))
 
-    def read_flow_run_logs(self, flow_run_id: str, *, level: int = 0, most: int | None = None) -> list[LogRecord]:
-        """The log lines of a flow run and of its task runs, the oldest first, ``most`` at the most."""
-        check_flow_run_id(flow_run_id)
-        return self._run(self.api.read_logs(flow_run_id, level=level, most=most))
-
-    def read_last_logs(self, flow_run_id: str, number: int = 20) -> list[LogRecord]:
-        """The last log lines of a flow run and its task runs, the oldest of them first."""
-        check_flow_run_id(flow_run_id)
-        return self._run(self.api.read_last_logs(flow_run_id, number))
-
-    def read_artifacts(self, flow_run_id: str, key: str) -> list[Artifact]:
-        """The artifacts of this key that a flow run has left, the newest first. Not on Prefect 1."""
-        check_flow_run_id(flow_run_id)
-        self.check_supported(artifact_key=key)
-        return self._run(rest_outputs.read_artifacts(flow_run_id, key))
-
-    def read_task_runs(
-        self, flow_run_id: str, *, state_types: Sequence[str] = (), most: int | None = None
-    ) -> list[TaskRun]:
-        """The task runs of a flow run by expected start time; those in ``state_types`` only, ``most`` at the most."""
-        check_flow_run_id(flow_run_id)
-        return self._run(self.api.read_task_runs(flow_run_id, state_types=state_types, most=most))
-
-    def read_result(
-        self, flow_run: FlowRun, *, artifact_key: str | None = None, max_size: int = MAX_RESULT_SIZE
-    ) -> Any:
-        """What a finished flow run has left to hand on.
-
-        :param flow_run: the flow run as it ended.
-        :param artifact_key: read its artifact of this key, and not what the flow has returned.
-        :param max_size: bytes that the value may have as JSON.
-        :return: plain data: numbers, text, containers, dates and times, ``Decimal`` and ``UUID``.
-        :raises ResultError: there is none, or it cannot be read; the message says how the flow can hand it on.
-        """
-        if artifact_key:
-            self.check_supported(artifact_key=artifact_key)
-            return self._run(results.of_artifact(flow_run.id, artifact_key, max_size))
-        whose = f"Flow run {flow_run.name!r}"
-        return self._run(results.of_state(self.api, flow_run.state, whose, self.settings.result_roots, max_size))
-
-    def read_task_run_result(
-        self, flow_run_id: str, task_name: str, *, map_index: int = ALL, max_size: int = MAX_RESULT_SIZE
-    ) -> Any:
-        """What a task run of a finished flow run has returned.
-
-        :param task_name: the task's name, or the full name of one task run; on Prefect 1 the task's slug.
-        :param map_index: which child of a mapped task; -1 for all of them, as a list in the order of the mapping. A
-            task that ran once has one value, and no list, with -1 too.
-        :param max_size: bytes that the value may have as JSON.
-        :raises ResultError: there is no such task run or no readable result, or the order cannot be told.
-        """
-        check_flow_run_id(flow_run_id)
-        return self._run(
-            results.of_task(self.api, flow_run_id, task_name, map_index, self.settings.result_roots, max_size)
-        )
-
     def flow_run_url(self, flow_run: FlowRun) -> str:
         """The page of a flow run in Prefect's UI."""
         return flow_run_url(self.settings.ui_url, flow_run)
-
-    def _run(self, call: Call[T]) -> T:
-        return run(retried(call, Patience(self._patience)), self.get_conn().perform)
-
-
-def check_flow_run_id(flow_run_id: str) -> None:
-    """Refuse what cannot be the id of a flow run before anything is sent."""
-    if not is_uuid(flow_run_id):
-        raise ConfigurationError(f"flow_run_id={flow_run_id!r} is not the id (UUID) of a flow run.")
 
 
 def check_one_source(deployment: str | None, flow_name: str | None, flow_id: str | None) -> None:

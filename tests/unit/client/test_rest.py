@@ -138,17 +138,6 @@ def test_a_flow_without_a_deployment_is_answered_with_the_nearest_names() -> Non
         asked(script, rest.find_deployment_of_flow("elt"))
 
 
-@pytest.mark.parametrize(
-    ("text", "is_one"), [(RUN_ID, True), (RUN_ID.replace("-", ""), True), ("etl/nightly", False), ("", False)]
-)
-def test_an_id_is_told_from_a_name(text: str, is_one: bool) -> None:
-    assert rest.is_uuid(text) is is_one
-
-
-def test_nothing_at_all_is_no_id() -> None:
-    assert not rest.is_uuid(None)  # type: ignore[arg-type]
-
-
 # Creating
 
 SOURCE = Source(DEPLOYMENT_ID, "nightly", lineage=DEPLOYMENT_ID)

@@ -9,13 +9,22 @@ import pytest
 
 from airflow_provider_prefect.client import rest
 from airflow_provider_prefect.client.errors import ApiError
+from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
 from tests.unit.client.driving import BUSY, Script, answer
+from tests.unit.client.samples import run_json
 
 
 def asked(call: Any, given: Any) -> tuple[Any, Script]:
     script = Script([given])
     return script.run(retried(call, Patience(0))), script
+
+
+def test_of_a_run_that_is_waited_for_what_may_be_large_is_not_kept() -> None:
+    record = run_json(parameters={"rows": [1] * 1000}, context={"airflow": {"dag_id": "d"}})
+    (run,), _ = asked(rest.read_changed(["a"], known=None, limit=200), answer([record]))
+    assert (run.id, run.parameters, run.context) == (record["id"], {}, {})
+    assert run.labels == FlowRun.from_json(record).labels
 
 
 def test_existing_runs_are_counted() -> None:

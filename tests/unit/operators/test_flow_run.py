@@ -389,7 +389,7 @@ def test_trouble_before_the_start_is_waited_out_as_long_as_that_in_the_wait(
     prefect: FakePrefect, context: dict[str, Any], deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.05)
-    monkeypatch.setattr("airflow_provider_prefect.hooks.prefect.PATIENCE", 0.0)
+    monkeypatch.setattr("airflow_provider_prefect.hooks._base.PATIENCE", 0.0)
     prefect.answer("GET", "/deployments/.*", 503, times=3)
     prefect.answer("POST", "/deployments/.*/create_flow_run", 500, times=3)
     run_id = operator(deferrable=deferrable, wait_for_completion=False, max_unreachable=30).execute(context)

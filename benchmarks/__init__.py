@@ -1,0 +1,1 @@
+"""What waiting for many flow runs costs, measured beside what others do: ``make bench``."""

@@ -1,0 +1,37 @@
+"""The page of the docs that shows the results: what stands between its marks comes from the results' file."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.rst"
+PLOT = ROOT / "docs" / "performance.svg"
+_MARKED = re.compile(r"^\.\. BEGIN ([\w-]+)\n(.*?)^\.\. END \1\n", re.MULTILINE | re.DOTALL)
+
+
+def shown() -> dict[str, Any] | None:
+    """The results that the page shows: the full ones, where there are any."""
+    for name in ("bench-full", "bench"):
+        if (file := RESULTS / f"{name}.json").exists():
+            results: dict[str, Any] = json.loads(file.read_text())
+            return results
+    return None
+
+
+def written(page: str, results: dict[str, Any]) -> str:
+    """The page with the results' tables between its marks."""
+    tables = {table.name: table.rst() for table in report.tables(results)}
+
+    def fill(mark: re.Match[str]) -> str:
+        name = mark[1]
+        table = tables.get(name, "Not measured yet.")
+        return f".. BEGIN {name}\n\n{table}\n\n.. END {name}\n"
+
+    return _MARKED.sub(fill, page)
