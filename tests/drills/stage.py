@@ -105,6 +105,16 @@ class Play:
 
         return self.until(ended, "all task instances have ended", timeout)
 
+    def until_run_ended(self, timeout: float = 120) -> None:
+        """Wait until Airflow has taken the end of the Dag run in, which comes after that of its tasks."""
+
+        def state() -> str:
+            with closing(sqlite3.connect(self.stage.airflow.home / "airflow.db", timeout=60)) as database:
+                query = "SELECT state FROM dag_run WHERE dag_id = ? AND run_id = ?"
+                return str(database.execute(query, (self.dag_id, self.run_id)).fetchone()[0])
+
+        wait_until(lambda: state() in ("success", "failed"), f"{self.run_id} has ended", timeout, every=0.5)
+
     def until_waiting(self, timeout: float = 600) -> list[Task]:
         """Wait until every task instance waits for a flow run that it names."""
 
