@@ -18,7 +18,7 @@ class Contender:
     :param one_by_one: every wait sends its own request every interval.
     :param sockets: every wait has a websocket of its own.
     :param fresh: it needs flow runs that have never ended: it is told what has happened before, and believes it.
-    :param idle: seconds for which nothing happens. With the feed we look once a minute only.
+    :param idle: seconds for which nothing happens. We look a few times a minute only.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Contender:
 
 
 FEED = Contender("feed", "ours, with the event feed", "ours", one_by_one=False, idle=60.0)
-POLLING = Contender("polling", "ours, polling only", "ours", one_by_one=False, refuse_events=True)
+POLLING = Contender("polling", "ours, polling only", "ours", one_by_one=False, refuse_events=True, idle=60.0)
 AIOHTTP = Contender("aiohttp", "a trigger with its own aiohttp client", "aiohttp")
 HTTPX = Contender("httpx", "a trigger with its own httpx client", "httpx")
 PER_REQUEST = Contender("per-request", "a trigger with an aiohttp client per request", "per-request")

@@ -186,5 +186,5 @@ def test_creates_with_one_key_at_once_make_one_flow_run(prefect: PrefectServer, 
 @pytest.mark.usefixtures("nothing_created")
 def test_a_hook_refuses_no_and_two_ways_to_name_a_deployment(prefect: PrefectServer) -> None:
     for arguments in ({}, {"deployment": "quick/served", "flow_name": "quick"}):
-        with pytest.raises(ConfigurationError, match="either deployment="):
+        with pytest.raises(ConfigurationError, match="exactly one of deployment="):
             PrefectHook().start_flow_run(**arguments)
