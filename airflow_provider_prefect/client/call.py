@@ -8,11 +8,10 @@ and a test can drive it by hand.
 from __future__ import annotations
 
 import json
-import types
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from airflow_provider_prefect.client.errors import MalformedAnswer
 from airflow_provider_prefect.client.model import FlowRun, LogRecord
@@ -166,8 +165,16 @@ async def arun(call: Call[T], perform: Callable[[Effect], Awaitable[object]]) ->
     What ``await`` does is what ``yield from`` does: the event loop's futures pass through :func:`handled`.
     """
 
-    @types.coroutine
-    def performed() -> Generator[Any, Any, T]:
-        return (yield from handled(call, lambda effect: perform(effect).__await__()))
+    return await _Steps(handled(call, lambda effect: perform(effect).__await__()))
 
-    return await performed()
+
+class _Steps(Generic[T]):
+    """A generator that can be awaited."""
+
+    __slots__ = ("_generator",)
+
+    def __init__(self, generator: Generator[Any, Any, T]) -> None:
+        self._generator = generator
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._generator

@@ -10,8 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -149,12 +148,13 @@ class Closable(Protocol):
 
 
 class AsyncHttp:
-    """Performs effects without blocking the event loop; any number of calls may share one. See :func:`shared`."""
+    """Performs effects without blocking the event loop; any number of calls may share one."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.attached: Closable | None = None
         """What is shared along with this driver, and closed before it."""
+        self.users = 0
         self._csrf = _Csrf()
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
@@ -250,53 +250,51 @@ class AsyncHttp:
         return address, for_proxy, headers
 
 
-class _Shared:
-    def __init__(self, settings: Settings) -> None:
-        self.http = AsyncHttp(settings)
-        self.users = 0
-
-
 _closing: set[asyncio.Task[None]] = set()
 """What is being closed; the event loop alone would not keep it."""
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Shared]] = WeakKeyDictionary()
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, AsyncHttp]] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def shared(settings: Settings) -> AsyncIterator[AsyncHttp]:
+def _joined(settings: Settings) -> AsyncHttp:
     """The one driver of this event loop for these settings: all who wait on an API share its sockets and TLS."""
     of_loop = _shared.setdefault(asyncio.get_running_loop(), {})
-    entry = of_loop.setdefault(settings, _Shared(settings))
-    entry.users += 1
-    try:
-        yield entry.http
-    finally:
-        entry.users -= 1
-        if not entry.users:
-            del of_loop[settings]
-            # In a task of its own: Airflow cancels a trigger again while it is still on its way out.
-            closing = asyncio.create_task(entry.http.close())
-            _closing.add(closing)
-            closing.add_done_callback(_closing.discard)
-            await asyncio.shield(closing)
+    if settings not in of_loop:
+        of_loop[settings] = AsyncHttp(settings)
+    http = of_loop[settings]
+    http.users += 1
+    return http
+
+
+async def _left(http: AsyncHttp) -> None:
+    """Close the driver, if nobody uses it any more."""
+    http.users -= 1
+    if not http.users:
+        del _shared[asyncio.get_running_loop()][http.settings]
+        # In a task of its own: Airflow cancels a trigger again while it is still on its way out.
+        closing = asyncio.create_task(http.close())
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+        await asyncio.shield(closing)
 
 
 class RenewableHttp:
-    """Performs effects through :func:`shared`, and moves on to new settings when a call has the connection renewed.
+    """Performs effects through a driver that all of the event loop share who wait on the same API.
+
+    It moves on to new settings when a call has the connection renewed.
 
     :param settings: reads the connection; given the settings that were refused, if it is read for that.
     """
 
     def __init__(self, settings: Callable[[Settings | None], Awaitable[Settings]]) -> None:
         self._read_settings = settings
-        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> RenewableHttp:
-        self._http = await self._stack.enter_async_context(shared(await self._read_settings(None)))
+        self._http = _joined(await self._read_settings(None))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+        await _left(self._http)
 
     @property
     def settings(self) -> Settings:
@@ -316,6 +314,6 @@ class RenewableHttp:
             log.warning("The connection could not be read again (%s).", type(error).__name__)
             return None
         if settings != self._http.settings:
-            await self._stack.aclose()
-            self._http = await self._stack.enter_async_context(shared(settings))
+            before, self._http = self._http, _joined(settings)
+            await _left(before)
         return None

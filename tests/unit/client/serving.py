@@ -7,15 +7,29 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow_provider_prefect.client.http import AsyncHttp, RenewableHttp
+from airflow_provider_prefect.client.settings import Settings
+
 PATIENCE = 30.0
 """For how long, in seconds, a test waits for what must happen before it fails."""
+
+
+@asynccontextmanager
+async def shared(settings: Settings) -> AsyncIterator[AsyncHttp]:
+    """The driver that all of this event loop share who wait with these settings."""
+
+    async def read(refused: Settings | None) -> Settings:
+        return settings
+
+    async with RenewableHttp(read) as http:
+        yield http.driver
 
 
 @dataclass(frozen=True)

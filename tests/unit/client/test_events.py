@@ -12,10 +12,10 @@ import pytest
 
 from airflow_provider_prefect.client.errors import Unreachable
 from airflow_provider_prefect.client.events import Event, Silence, auth_message, filter_message, read_event
-from airflow_provider_prefect.client.http import AsyncHttp, shared
+from airflow_provider_prefect.client.http import AsyncHttp
 from airflow_provider_prefect.client.settings import Settings
 from tests.unit.client.busy_prefect import busy_prefect
-from tests.unit.client.serving import Reply, proxying, serving
+from tests.unit.client.serving import Reply, proxying, serving, shared
 
 RUN = "e1dbe583-0000-4000-8000-000000000000"
 

@@ -35,10 +35,10 @@ from airflow_provider_prefect.client.call import (
     run,
 )
 from airflow_provider_prefect.client.errors import ApiError, ConfigurationError, PrefectError, Unreachable
-from airflow_provider_prefect.client.http import AsyncHttp, RenewableHttp, SyncHttp, shared
+from airflow_provider_prefect.client.http import AsyncHttp, RenewableHttp, SyncHttp
 from airflow_provider_prefect.client.retry import Patience, retried
 from airflow_provider_prefect.client.settings import Settings
-from tests.unit.client.serving import PATIENCE, Reply, Seen, Server, proxying, refusing_port, reply, serving
+from tests.unit.client.serving import PATIENCE, Reply, Seen, Server, proxying, refusing_port, reply, serving, shared
 
 Perform = Callable[[Effect], Any]
 Driver = Callable[[Callable[[], Settings]], AbstractContextManager["Driven"]]
