@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +133,7 @@ class Play:
 
         def watched() -> bool:
             looks = (moment.passing for moment in list(self.stage.prefect_proxy.passed) if moment.at >= since)
-            return wanted <= {look.path.rpartition("/")[2] for look in looks if look.method == "GET"}
+            return wanted <= {flow_run_id for look in looks for flow_run_id in _looked_at(look)}
 
         wait_until(watched, f"{self.run_id}: all flow runs are watched", timeout)
 
@@ -215,6 +215,16 @@ class Hand(threading.Thread):
             body = {"key": "drill", "type": "result", "data": run["id"], "flow_run_id": run["id"]}
             self.stage.ask("POST", "/artifacts/", body)
             self.stage.put(run["id"], "COMPLETED")
+
+
+def _looked_at(passing: Passing) -> Sequence[str]:
+    """The flow runs that a request looks at: a worker's at one, a trigger's at many."""
+    if passing.method == "GET":
+        return [passing.path.rpartition("/")[2]]
+    if passing.path.endswith("/flow_runs/filter") and isinstance(passing.body, dict):
+        ids: Sequence[str] = passing.body["flow_runs"].get("id", {}).get("any_", ())
+        return ids
+    return ()
 
 
 class Stage:

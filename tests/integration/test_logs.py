@@ -46,7 +46,7 @@ def test_a_task_shows_each_line_of_its_flow_run_once_and_in_order_at_its_level(
         PrefectStartFlowRunOperator(
             task_id="start",
             deployment="talking/served",
-            parameters={"seconds": 8},
+            parameters={"seconds": 12},
             stream_logs=True,
             deferrable=deferrable,
             poll_interval=3,
