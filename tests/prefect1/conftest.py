@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from airflow import __version__
 
 from tests.prefect1.our_side import OurSide
 from tests.prefect1.server import Prefect1Server
@@ -16,14 +18,27 @@ from tests.unit.conftest import (  # noqa: F401 - fixtures
     TaskInstance,
     connect,
     context,
-    logged,
     no_proxy_from_outside,
     prefect,
     through_airflow,
     ti,
 )
 
+AIRFLOW_2 = __version__.startswith("2.")
 KEY = "key-of-the-default-tenant"
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """Gives what has been logged so far, each line once. Airflow 3 writes it to the output, Airflow 2 does so twice."""
+    caplog.set_level(logging.DEBUG)
+    seen: list[str] = []
+
+    def logged() -> str:
+        seen.extend(capfd.readouterr())
+        return caplog.text if AIRFLOW_2 else "".join([*seen, caplog.text])
+
+    return logged
 
 
 @pytest.fixture
@@ -70,7 +85,7 @@ def ours(
     ti: TaskInstance,  # noqa: F811
     through_airflow: Callable[[Any], Any],  # noqa: F811
     connect: Callable[..., None],  # noqa: F811
-    logged: Callable[[], str],  # noqa: F811
+    logged: Callable[[], str],
     slept: list[float],
 ) -> OurSide:
     """This provider, connected to the Core server."""
@@ -84,7 +99,7 @@ def ours_on_cloud(
     ti: TaskInstance,  # noqa: F811
     through_airflow: Callable[[Any], Any],  # noqa: F811
     connect: Callable[..., None],  # noqa: F811
-    logged: Callable[[], str],  # noqa: F811
+    logged: Callable[[], str],
     slept: list[float],
 ) -> OurSide:
     """This provider, connected to the server like Prefect Cloud with its key."""
