@@ -83,7 +83,7 @@ drills: python ## Kill things and count flow runs: all drills on the newest Airf
 	@$(BIN)/python -m tests.drills $(OLDEST) $(PREFECT) $(DRILLS)
 
 .PHONY: bench bench-full
-bench: python ## Measure what waiting for many flow runs costs, beside what others do (about 20 minutes)
+bench: python ## Measure what waiting for many flow runs costs, beside what others do (a quarter of an hour)
 	@"$(PYTHON)" tools/environments.py $(BENCH) $(PREFECT)
 	@.envs/$(BENCH)/bin/python -m benchmarks bench $(BENCHMARKS)
 

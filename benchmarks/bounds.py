@@ -12,7 +12,11 @@ from benchmarks.tables import number
 _SIZE = 1000
 
 # Why a figure falls short, where it is known. Shown only where it does.
-_REASONS: dict[str, str] = {}
+_REASONS: dict[str, str] = {
+    "requests-polling": "of these few requests the smaller part are looks, the others try to open the feed",
+    "memory-aiohttp": "what is left is each trigger's own: its task, its coroutines, its log, what it knows of its run",
+    "memory-httpx": "what is left is each trigger's own: its task, its coroutines, its log, what it knows of its run",
+}
 
 
 @dataclass(frozen=True)
