@@ -5,7 +5,6 @@ Times are the event loop's seconds, except for the deadline of a look, which is 
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 from collections import defaultdict
@@ -18,6 +17,7 @@ from airflow_provider_prefect.client.api import Api
 from airflow_provider_prefect.client.call import Call
 from airflow_provider_prefect.client.errors import ApiError, InvalidRequest, NotFound, PrefectError
 from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.watched import Watched
 
 T = TypeVar("T")
 
@@ -29,69 +29,6 @@ SIZE = 1000
 
 CONFIRM = (0.0, 0.25, 1.0)
 """Seconds after an event at which its flow run is looked at: it may be published before the state is committed."""
-
-
-@dataclass(eq=False, slots=True)
-class Watched:
-    """A flow run that one task waits for, and what is known of it.
-
-    ``every`` and ``patience`` are the task's own, in seconds.
-    """
-
-    flow_run_id: str
-    every: float
-    patience: float
-    answer: asyncio.Future[FlowRun | None] | None = None
-    """Where its present look is answered, if there is one."""
-    known: str | None = None
-    """The id of the state that the task knows of, and in ``known_type`` that state's type."""
-    known_type: str | None = None
-    until: float = math.inf
-    looked: float = -math.inf
-    soon: tuple[float, ...] = ()
-    """When to look besides the regular looks."""
-    announced: bool = False
-    """The event feed has said that it has ended."""
-    busy: bool = False
-    tries: int = 0
-    not_before: float = -math.inf
-    trouble_since: float | None = None
-    doubted: bool = False
-    """It was not among the others: whether it is there at all is asked for by itself."""
-    missing: bool = False
-    """Prefect has said once that there is no such flow run."""
-
-    @property
-    def pending(self) -> bool:
-        return self.answer is not None and not self.answer.done()
-
-    def reply(self, run: FlowRun | None) -> None:
-        """Answer its present look, if it still waits for one."""
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_result(run)
-
-    def fail(self, error: Exception) -> None:
-        """End its present look with ``error``, if it still waits for one."""
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_exception(error)
-
-    def due(self, now: float, wall: float, slowest: float) -> float:
-        """When it is to be looked at; its own interval counts, but for ``slowest``, if that is longer."""
-        due = self.looked + (self.every if self.doubted else max(self.every, slowest))
-        if self.soon and self.soon[0] < due:
-            due = self.soon[0]
-        if self.trouble_since is not None:
-            due = min(max(due, self.not_before), self.trouble_since + self.patience)
-        elif due < self.not_before:
-            due = self.not_before
-        last = now + self.until - wall
-        return last if last < due else due
-
-    def looked_at(self, when: float) -> None:
-        """A look that began at ``when`` has been answered usefully."""
-        self.looked = when
-        self.soon = tuple(one for one in self.soon if one > when)
-        self.tries, self.not_before, self.trouble_since = 0, -math.inf, None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow_provider_prefect.client import retry
 from airflow_provider_prefect.client.api import Api, api_of
-from airflow_provider_prefect.client.batches import CONFIRM, SIZE, Batch, Pages, Watched, may_be_of_one, plan
+from airflow_provider_prefect.client.batches import CONFIRM, SIZE, Batch, Pages, may_be_of_one, plan
 from airflow_provider_prefect.client.call import Call, Effect, Look, Response, T, arun
 from airflow_provider_prefect.client.errors import (
     AuthenticationError,
@@ -31,6 +31,7 @@ from airflow_provider_prefect.client.log_batches import LogBatches
 from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
 from airflow_provider_prefect.client.shared_reads import SharedReads
+from airflow_provider_prefect.client.watched import Told, Watched, trouble
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,6 @@ class Watcher:
         self._all_planned_until = -math.inf
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._in_trouble = False
         self.logs = LogBatches(api, self.ask, self._spawn)
         self.reads = SharedReads(http.perform, self._spawn)
 
@@ -96,13 +96,21 @@ class Watcher:
         :raises FlowRunNotFound: Prefect has said so twice.
         :raises Unreachable: it has not answered usefully for as long as that is put up with.
         """
-        watched.answer = asyncio.get_running_loop().create_future()
         watched.known, watched.until = look.known, look.until
         if look.known is None:
             watched.known_type = None
-        self._plan(watched)
         try:
-            return await watched.answer
+            while True:
+                watched.answer = asyncio.get_running_loop().create_future()
+                self._plan(watched)
+                answer = await watched.answer
+                if not isinstance(answer, Told):
+                    return answer
+                log.log(answer.level, answer.text)
+        except AuthenticationError as error:
+            if watched.tries == 1:
+                log.warning(trouble(error).text)
+            raise
         finally:
             watched.answer = None
 
@@ -206,12 +214,7 @@ class Watcher:
         except Exception as error:
             return error
         for one in batch.watched:
-            one.looked_at(began)
-            if one.pending and time.time() >= one.until:
-                one.reply(None)
-        if self._in_trouble:
-            log.info("%s answers again.", self._http.settings.api_url)
-            self._in_trouble = False
+            one.looked_at(began, time.time())
         return None
 
     async def _look_for_changes(self, batch: Batch) -> None:
@@ -256,25 +259,11 @@ class Watcher:
             self._put_up_with(batch, failure)
 
     def _put_up_with(self, batch: Batch, failure: Exception) -> None:
-        now = _now()
         pause = retry.backoff(max(one.tries for one in batch.watched) + 1)
         for one in batch.watched:
-            one.tries += 1
-            one.trouble_since = now if one.trouble_since is None else one.trouble_since
-            one.not_before = max(one.not_before, now + pause)
-            if now >= one.trouble_since + one.patience:
-                one.fail(retry.given_up(failure, one.tries, one.patience))
-                one.tries, one.trouble_since = 0, None
-            elif time.time() >= one.until:
-                one.reply(None)
-            elif isinstance(failure, AuthenticationError):
-                one.fail(failure)
-        if not self._in_trouble:
-            unforeseen = None if isinstance(failure, PrefectError) else failure
-            log.warning(
-                "Prefect did not answer usefully (%s). It is asked again until it does.", failure, exc_info=unforeseen
-            )
-            self._in_trouble = True
+            one.put_up_with(failure, _now(), time.time(), pause)
+        if not isinstance(failure, PrefectError) and batch.watched[0].tries == 1:
+            log.error("An answer of Prefect is not understood.", exc_info=failure)
 
     async def _listen(self) -> None:
         tries = 0

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any, cast
 
 from airflow_provider_prefect.client.api import Api, api_of
-from airflow_provider_prefect.client.batches import Watched
 from airflow_provider_prefect.client.call import Call, Effect, LogPage, Look, Renew, Request
 from airflow_provider_prefect.client.errors import AuthenticationError
 from airflow_provider_prefect.client.http import RenewableHttp
 from airflow_provider_prefect.client.log_batches import FollowedLog
 from airflow_provider_prefect.client.model import FlowRun, LogRecord
+from airflow_provider_prefect.client.watched import Watched
 from airflow_provider_prefect.client.watcher import Watcher, watcher_of
 
 

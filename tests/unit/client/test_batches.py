@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_prefect.client import rest
-from airflow_provider_prefect.client.batches import Batch, Pages, Watched, plan
+from airflow_provider_prefect.client.batches import Batch, Pages, plan
 from airflow_provider_prefect.client.call import Request
 from airflow_provider_prefect.client.errors import InvalidRequest
 from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
+from airflow_provider_prefect.client.watched import Watched
 from tests.unit.client.driving import Script, answer
 from tests.unit.client.samples import run_json, state_json
 
@@ -86,10 +87,10 @@ def test_an_event_makes_its_run_due_and_no_other() -> None:
     one, other = watched(0, soon=(NOW, NOW + 0.25, NOW + 1)), watched(1)
     (batch,) = plan([one, other], NOW, WALL, 60).batches
     assert batch.watched == [one]
-    one.looked_at(NOW + 0.1)
+    one.looked_at(NOW + 0.1, WALL)
     assert plan([one, other], NOW + 0.1, WALL, 60).again == NOW + 0.25
-    one.looked_at(NOW + 0.3)
-    one.looked_at(NOW + 1.1)
+    one.looked_at(NOW + 0.3, WALL)
+    one.looked_at(NOW + 1.1, WALL)
     assert plan([one, other], NOW + 1.1, WALL, 60).again == NOW + 60
 
 
@@ -107,7 +108,7 @@ def test_trouble_is_asked_again_after_its_pause_and_when_patience_or_time_ends()
     assert plan([one], NOW, WALL).again == NOW + 2
     one.until = WALL
     assert sizes(one) == [1]
-    one.looked_at(NOW)
+    one.looked_at(NOW, WALL)
     assert (one.tries, one.trouble_since, one.not_before) == (0, None, -math.inf)
 
 
@@ -135,7 +136,7 @@ def test_many_batches_are_spread_over_the_interval_and_none_is_late(number: int,
         for batch in planned.batches:
             for one in batch.watched:
                 assert now - one.looked <= 10
-                one.looked_at(now)
+                one.looked_at(now, WALL)
         looks.append((now, len(planned.batches)))
         now = now + 0.001 if planned.batches else planned.again
     settled = [(when, made) for when, made in looks if when >= NOW + 50 and made]
@@ -151,7 +152,7 @@ def test_different_intervals_are_all_kept() -> None:
         for batch in planned.batches:
             for one in batch.watched:
                 assert now - one.looked <= one.every
-                one.looked_at(now)
+                one.looked_at(now, WALL)
         now = now + 0.001 if planned.batches else planned.again
 
 
