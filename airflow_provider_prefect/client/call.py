@@ -137,6 +137,7 @@ def handled(call: Call[T], handler: Callable[[Effect], Generator[Y, Any, object]
                 effect = call.throw(error)
             else:
                 effect = call.send(answer)
+                del answer  # not to be kept while the next effect takes hours
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -159,13 +160,12 @@ def run(call: Call[T], perform: Callable[[Effect], object]) -> T:
     raise AssertionError("a plain function cannot yield")
 
 
-async def arun(call: Call[T], perform: Callable[[Effect], Awaitable[object]]) -> T:
-    """Run ``call`` to its end, each effect performed by a coroutine.
+def arun(call: Call[T], perform: Callable[[Effect], Awaitable[object]]) -> Awaitable[T]:
+    """Run ``call`` to its end when this is awaited, each effect performed by a coroutine.
 
     What ``await`` does is what ``yield from`` does: the event loop's futures pass through :func:`handled`.
     """
-
-    return await _Steps(handled(call, lambda effect: perform(effect).__await__()))
+    return _Steps(handled(call, lambda effect: perform(effect).__await__()))
 
 
 class _Steps(Generic[T]):

@@ -26,8 +26,12 @@ log = logging.getLogger(__name__)
 
 _PREFIX = "prefect.flow-run."
 
-_STEADY = 60.0
+_STEADY = 30.0
 """Seconds for which the feed has to have lasted, for its next loss to be the first again."""
+
+_SELDOM = 300.0
+"""Seconds between two tries at most. What is away for a minute is tried again within the next; and where a proxy lets
+no websocket through, trying costs no more than the looks."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class EventFeed:
             if not told:
                 log.warning("There is no event feed at present (%s). Flow runs are asked for every so often.", trouble)
                 told = True
-            await asyncio.sleep(retry.backoff(lost + 1))
+            await asyncio.sleep(retry.backoff(lost + 1, _SELDOM))
 
     async def _listen(self) -> None:
         """Listen until the socket is lost.

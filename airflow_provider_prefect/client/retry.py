@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 _PASSING = (408, 429, 502, 503, 504)
 _AMBIGUOUS = 500
 _CONFLICTS = 3
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
+_LONGEST = 30.0
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,11 @@ def _check_json(response: Response) -> None:
             raise MalformedAnswer(response.status, response.text) from None
 
 
-def backoff(tries: int) -> float:
-    """The pause after so many tries that have failed."""
+def backoff(tries: int, longest: float = _LONGEST) -> float:
+    """The pause after so many tries that have failed, in seconds; at most ``longest``."""
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = tries
-    return _BACKOFF(state)
+    return wait_random_exponential(multiplier=0.5, max=longest)(state)
 
 
 def given_up(trouble: Exception, tries: int, seconds: float) -> Unreachable:

@@ -22,7 +22,7 @@ from airflow_provider_prefect.client.errors import (
     WaitTimeout,
 )
 from airflow_provider_prefect.client.logs import LogFollower
-from airflow_provider_prefect.client.model import NOT_STARTED, FlowRun
+from airflow_provider_prefect.client.model import NOT_STARTED, FlowRun, State
 from airflow_provider_prefect.client.retry import Patience, retried
 
 _LATE_START = 60.0
@@ -66,39 +66,43 @@ def wait(
     :raises WaitTimeout: it had not finished at ``deadlines.finished``.
     :raises StartTimeout: it had not left SCHEDULED and PENDING at ``deadlines.started``.
     """
-    run: FlowRun | None = None
+    state: State | None = None
+    unstarted: FlowRun | None = None  # not kept for longer: many wait at once
     until = min(deadlines.finished, deadlines.started)
     follower = observer.follower(api, flow_run_id)
     read_logs = clock() + _LOGS_EVERY if follower else math.inf
     warn = math.inf
     while True:
-        seen = yield from Look(flow_run_id, run.state.id if run else None, min(until, read_logs, warn))
+        seen = yield from Look(flow_run_id, state.id if state else None, min(until, read_logs, warn))
         if follower and clock() >= read_logs:
-            if run and run.state.type not in NOT_STARTED:
+            if state and state.type not in NOT_STARTED:
                 yield from follower.read_new()
             read_logs = clock() + _LOGS_EVERY
         if seen is None:
             if clock() >= until:
-                raise _timeout(flow_run_id, run, finished=until == deadlines.finished)
-            if clock() >= warn and run:
+                raise _timeout(flow_run_id, state, finished=until == deadlines.finished)
+            if clock() >= warn and unstarted:
                 warn = math.inf
-                observer.on_not_started(run, (yield from _reasons_not_started(api, run)))
+                observer.on_not_started(unstarted, (yield from _reasons_not_started(api, unstarted)))
             continue
-        if run is None:
+        if state is None:
             expected = seen.expected_start_time
             warn = max(clock(), expected.timestamp() if expected else 0.0) + _LATE_START
-        run = seen
-        observer.on_change(run)
-        if run.is_final:
+        state = seen.state
+        observer.on_change(seen)
+        if seen.is_final:
             if follower and (left_out := (yield from follower.read_last())) != 0:
                 observer.on_left_out(left_out)
-            return run
-        if run.state.type not in NOT_STARTED:
-            until, warn = deadlines.finished, math.inf
+            return seen
+        if state.type in NOT_STARTED:
+            unstarted = seen
+        else:
+            unstarted, until, warn = None, deadlines.finished, math.inf
+        seen = None
 
 
-def _timeout(flow_run_id: str, run: FlowRun | None, *, finished: bool) -> WaitTimeout | StartTimeout:
-    last = f"Its last known state is {run.state}." if run else "It could not be seen even once."
+def _timeout(flow_run_id: str, state: State | None, *, finished: bool) -> WaitTimeout | StartTimeout:
+    last = f"Its last known state is {state}." if state else "It could not be seen even once."
     if finished:
         return WaitTimeout(f"Flow run {flow_run_id} did not finish in time. {last}", flow_run_id)
     return StartTimeout(f"Flow run {flow_run_id} did not start in time. {last}", flow_run_id)

@@ -259,11 +259,12 @@ class Watcher:
             self._put_up_with(batch, failure)
 
     def _put_up_with(self, batch: Batch, failure: Exception) -> None:
-        pause = retry.backoff(max(one.tries for one in batch.watched) + 1)
+        tries = max(one.tries for one in batch.watched)
+        if not (tries or isinstance(failure, PrefectError)):
+            log.error("An answer of Prefect is not understood.", exc_info=failure)
+        pause = retry.backoff(tries + 1)
         for one in batch.watched:
             one.put_up_with(failure, _now(), time.time(), pause)
-        if not isinstance(failure, PrefectError) and batch.watched[0].tries == 1:
-            log.error("An answer of Prefect is not understood.", exc_info=failure)
 
     async def _listen(self) -> None:
         tries = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any, cast
 
@@ -38,14 +39,15 @@ class Watching:
             self._watcher.leave(self._watched)
             self._watcher = None
 
-    async def perform(self, effect: Effect) -> object:
+    def perform(self, effect: Effect) -> Awaitable[object]:
+        # No coroutine of its own: as many would be kept as there are waits.
         if isinstance(effect, Look):
-            return await self._look(effect)
+            return self._look(effect)
         if isinstance(effect, LogPage):
-            return await self._joined().logs.page(self._log, effect)
+            return self._joined().logs.page(self._log, effect)
         if isinstance(effect, Request) and effect.method == "GET":
-            return await self._joined().reads.get(effect)
-        return await self._http.perform(effect)
+            return self._joined().reads.get(effect)
+        return self._http.perform(effect)
 
     async def _look(self, look: Look) -> FlowRun | None:
         while True:

@@ -14,7 +14,7 @@ from airflow_provider_prefect.client.model import FINAL, LIVE
 from airflow_provider_prefect.client.waiting import Deadlines
 from airflow_provider_prefect.hooks.prefect import MAX_UNREACHABLE, PrefectHook
 from airflow_provider_prefect.links import PrefectFlowRunLink
-from airflow_provider_prefect.outcome import failing_for_good, read_event
+from airflow_provider_prefect.outcome import failing_for_good
 from airflow_provider_prefect.waiter import FlowRunWaiter, push_identity
 
 if TYPE_CHECKING:
@@ -150,10 +150,10 @@ class PrefectCancelFlowRunOperator(FlowRunWaiter, BaseOperator):
         context["ti"].xcom_push(key=_ASKED, value=asked)
         return self._wait_for_all(hook, asked)
 
-    def execute_complete(self, context: Context, event: Any) -> Any:
+    def execute_complete(self, context: Context, event: Any, wait: dict[str, Any] | None = None) -> Any:
         """Go on when the trigger has seen the end of one of the flow runs."""
         with failing_for_good():
-            read_event(event)
+            self._seen(event, wait)
         # What defer() is given does not reach a task that dag.test() resumes.
         asked = context["ti"].xcom_pull(task_ids=context["ti"].task_id, key=_ASKED, map_indexes=context["ti"].map_index)
         return self._wait_for_all(self._hook(), asked)

@@ -25,7 +25,7 @@ from airflow_provider_prefect.hooks.prefect import (
 )
 from airflow_provider_prefect.links import PrefectFlowRunLink
 from airflow_provider_prefect.operators._changing import PrefectCancelFlowRunOperator, PrefectRenameFlowRunOperator
-from airflow_provider_prefect.outcome import failing_for_good, read_event
+from airflow_provider_prefect.outcome import failing_for_good
 from airflow_provider_prefect.recovery import try_of_task
 from airflow_provider_prefect.starting import Starting
 from airflow_provider_prefect.stopping import Stopper, TaskStopped
@@ -244,12 +244,12 @@ class PrefectStartFlowRunOperator(FlowRunWaiter, BaseOperator):
                 raise type(error)(f"{error} {_SAME_KEY}", error.run) from None
             raise
 
-    def execute_complete(self, context: Context, event: Any) -> str:
+    def execute_complete(self, context: Context, event: Any, wait: dict[str, Any] | None = None) -> str:
         """Take the task to its end when the trigger has seen that of the flow run."""
         hook = self._hook()
         try:
             with failing_for_good():
-                run, url = read_event(event)
+                run, url = self._seen(event, wait)
         except FlowRunTimeout as error:
             raise self._out_of_time(hook, error) from None
         return self._finish(hook, context, run, url)

@@ -14,7 +14,7 @@ from airflow_provider_prefect.client.model import ALL, FlowRun
 from airflow_provider_prefect.client.results import as_xcom
 from airflow_provider_prefect.hooks.prefect import MAX_RESULT_SIZE, MAX_UNREACHABLE, PrefectHook
 from airflow_provider_prefect.links import PrefectFlowRunLink
-from airflow_provider_prefect.outcome import failing_for_good, read_event
+from airflow_provider_prefect.outcome import failing_for_good
 from airflow_provider_prefect.waiter import FlowRunWaiter, checked_skip_on
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ class PrefectGetTaskRunResultOperator(FlowRunWaiter, BaseOperator):
             run = self._wait(hook, run, deadlines, self.poll_interval)
             return self._fetch(hook, context, run, url, index)
 
-    def execute_complete(self, context: Context, event: Any) -> Any:
+    def execute_complete(self, context: Context, event: Any, wait: dict[str, Any] | None = None) -> Any:
         """Fetch the value when the trigger has seen the flow run's end."""
         with failing_for_good():
-            run, url = read_event(event)
+            run, url = self._seen(event, wait)
             return self._fetch(self._hook(), context, run, url, self._map_index())
 
     def _fetch(self, hook: PrefectHook, context: Context, run: FlowRun, url: str, index: int) -> Any:

@@ -151,10 +151,10 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
             url = hook.flow_run_url(run)
             return self._finish(hook, context, run, url)
 
-    def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: Any, wait: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the task to its end when the trigger has seen that of the flow run."""
         with _EndingSoftly(self), outcome.failing_for_good():
-            run, url = outcome.read_event(event)
+            run, url = self._seen(event, wait)
             self._tell(context, run, url)
             return self._finish(self._hook(), context, run, url)
 

@@ -53,6 +53,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
     :param stream_logs: show the flow run's log lines there too.
     :param newest_of: what to find it by: ``deployment_id``, ``since`` (ISO 8601) and ``tags``.
     :param cancel_on_kill: ask the flow run to stop when a user stops the task while it is deferred (Airflow 3.3).
+    :param wait_id: comes back in the event, so that the task can tell it from that of another wait.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
         stream_logs: bool = False,
         newest_of: dict[str, Any] | None = None,
         cancel_on_kill: bool = False,
+        wait_id: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flow_run_id = flow_run_id
@@ -81,6 +83,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
         self.stream_logs = stream_logs
         self.newest_of = newest_of
         self.cancel_on_kill = cancel_on_kill
+        self.wait_id = wait_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{type(self).__module__}.{type(self).__qualname__}", {
@@ -95,6 +98,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
             "stream_logs": self.stream_logs,
             "newest_of": self.newest_of,
             "cancel_on_kill": self.cancel_on_kill,
+            "wait_id": self.wait_id,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -110,7 +114,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
             event = outcome.gave_up(self.flow_run_id or "", unforeseen)
         if getattr(self, "task_instance", None) is not None:
             await asyncio.sleep(max(0.0, self.not_before - time.time()))
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        yield TriggerEvent({**event, "wait_id": self.wait_id})  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> dict[str, Any]:
         await asyncio.to_thread(_import_http)
@@ -123,10 +127,10 @@ class PrefectFlowRunTrigger(BaseTrigger):
         log = TaskLog(self.log, states=self.stream_states, logs=self.stream_logs)
         if self.stream_logs and self.not_before and time.time() > self.not_before + _RESTARTED:
             self.log.info("This triggerer has taken over the wait: log lines that another has shown are shown again.")
-        patience = Patience(self.max_unreachable, waiting=True)
         async with self._http() as http:
             if self.flow_run_id is None:
                 newest = NewestRun.from_kwarg(self.newest_of or {})
+                patience = Patience(self.max_unreachable, waiting=True)
                 call = newest.wait(self.poll_interval, deadlines.finished, patience, log.on_none_yet)
                 self.flow_run_id = (await arun(call, http.perform)).id
             with Watching(http, self.flow_run_id, self.poll_interval, self.max_unreachable) as watching:

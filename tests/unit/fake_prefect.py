@@ -215,8 +215,8 @@ class FakePrefect:
             types = criteria.get("state", {}).get("type", {}).get("any_")
             runs = [self._look(one) for one in criteria["id"]["any_"] if one in self.flow_runs]
             return Answer(200, [run for run in runs if types is None or run["state"]["type"] in types])
-        keys = body["flow_runs"]["idempotency_key"]["any_"]
-        found = [run for run in self.flow_runs.values() if run.get("idempotency_key") in keys]
+        keys, ids = (criteria.get(name, {}).get("any_", ()) for name in ("idempotency_key", "id"))
+        found = [run for run in self.flow_runs.values() if run.get("idempotency_key") in keys or run["id"] in ids]
         return Answer(200, found[body.get("offset", 0) :])
 
     def _count(self, body: Any) -> Answer:

@@ -26,7 +26,7 @@ SET_STATE = "/flow_runs/.*/set_state"
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "backoff", lambda tries: 0.0)
+    monkeypatch.setattr(retry, "backoff", lambda tries, longest=30: 0.0)
 
 
 def start(

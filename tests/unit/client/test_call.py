@@ -170,7 +170,7 @@ async def test_a_cancelled_task_closes_its_call_and_cannot_be_forgiven() -> None
         await asyncio.Event().wait()
         return None
 
-    task = asyncio.create_task(arun(forgiving(), never))
+    task = asyncio.ensure_future(arun(forgiving(), never))
     await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

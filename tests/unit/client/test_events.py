@@ -6,12 +6,13 @@ import asyncio
 import json
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from airflow_provider_prefect.client import retry
 from airflow_provider_prefect.client.errors import Unreachable
-from airflow_provider_prefect.client.events import Event, Silence, auth_message, filter_message, read_event
+from airflow_provider_prefect.client.events import Event, EventFeed, Silence, auth_message, filter_message, read_event
 from airflow_provider_prefect.client.http import AsyncHttp
 from airflow_provider_prefect.client.settings import Settings
 from tests.unit.client.busy_prefect import busy_prefect
@@ -153,3 +154,23 @@ async def test_a_socket_goes_through_the_connections_proxy() -> None:
             await http.connect("/events/out", "prefect")
         await http.close()
     assert proxy.seen[0].headers["proxy-authorization"].startswith("Basic ")
+
+
+async def test_a_feed_that_is_refused_is_tried_more_and_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+
+    class Nobody:
+        def on_loss(self) -> None: ...
+
+    def backoff(tries: int, longest: float = 30.0) -> float:
+        drawn.append(min(longest, 0.5 * 2 ** (tries - 1)))
+        return 0.0
+
+    monkeypatch.setattr(retry, "backoff", backoff)
+    async with busy_prefect(feed=403) as server, shared(server.settings) as http:
+        feed = asyncio.create_task(EventFeed(http, cast("Any", Nobody())).run())
+        while len(drawn) < 12:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        feed.cancel()
+    assert drawn[:4] == [1, 2, 4, 8]
+    assert drawn[-1] == 300

@@ -69,13 +69,14 @@ def with_aiohttp(read: Callable[[], Settings]) -> Iterator[Driven]:
         await asyncio.sleep(0)
         return read()
 
+    async def performed(call: Call[Any]) -> Any:
+        return await arun(call, http.perform)
+
     with asyncio.Runner() as runner:
         http = RenewableHttp(aread)
         runner.run(http.__aenter__())
         try:
-            yield Driven(
-                lambda effect: runner.run(http.perform(effect)), lambda call: runner.run(arun(call, http.perform))
-            )
+            yield Driven(lambda effect: runner.run(http.perform(effect)), lambda call: runner.run(performed(call)))
         finally:
             runner.run(http.__aexit__(None, None, None))
 

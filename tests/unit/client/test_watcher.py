@@ -36,7 +36,7 @@ SOON = 5.0
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failure it is asked again at once."""
-    monkeypatch.setattr(retry, "backoff", lambda tries: 0.02)
+    monkeypatch.setattr(retry, "backoff", lambda tries, longest=30: 0.02)
 
 
 async def waited(

@@ -377,7 +377,7 @@ def test_api_trouble_is_waited_out(
     deferrable: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.01)
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries, longest=30: 0.01)
     prefect.coming = [state("COMPLETED")]
     for status in (503, 429, 500, 401, 404):
         prefect.answer("GET|POST", "/flow_runs/[^/]+", status, b"<html>a proxy", times=1)
@@ -388,7 +388,7 @@ def test_api_trouble_is_waited_out(
 def test_trouble_before_the_start_is_waited_out_as_long_as_that_in_the_wait(
     prefect: FakePrefect, context: dict[str, Any], deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.05)
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries, longest=30: 0.05)
     monkeypatch.setattr("airflow_provider_prefect.hooks._base.PATIENCE", 0.0)
     prefect.answer("GET", "/deployments/.*", 503, times=3)
     prefect.answer("POST", "/deployments/.*/create_flow_run", 500, times=3)
@@ -400,7 +400,7 @@ def test_trouble_before_the_start_is_waited_out_as_long_as_that_in_the_wait(
 def test_trouble_before_the_start_that_lasts_too_long_fails_the_task(
     prefect: FakePrefect, context: dict[str, Any], deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.05)
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries, longest=30: 0.05)
     prefect.answer("GET", "/deployments/.*", 503)
     with pytest.raises(Unreachable, match=r"asked .* times in 0 s"):
         operator(deferrable=deferrable, max_unreachable=0.2).execute(context)

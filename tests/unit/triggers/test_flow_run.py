@@ -163,7 +163,7 @@ def test_the_time_to_start_does_not_end_a_run_that_has_started(prefect: FakePref
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 401, 403, 404])
 def test_api_trouble_is_waited_out(prefect: FakePrefect, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.01)
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries, longest=30: 0.01)
     prefect.answer("POST", ".*", status, b"<html>a proxy", times=2)
     assert event_of(trigger(prefect.add_flow_run("COMPLETED")))["error"] is None
 
@@ -171,7 +171,7 @@ def test_api_trouble_is_waited_out(prefect: FakePrefect, monkeypatch: pytest.Mon
 def test_a_key_that_was_changed_meanwhile_is_read_again(
     prefect: FakePrefect, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries: 0.01)
+    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries, longest=30: 0.01)
     prefect.authorization = "Bearer new-key-1"
     connect(host=prefect.api_url, password="old-key-1")
     refused = prefect.reply
