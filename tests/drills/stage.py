@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from tests.drills.proxy import Passing, Proxy
+from tests.drills.trigger_ids import never_again
 from tools import reaper, web
 from tools.airflow_stack import AirflowStack, installed_major
 from tools.prefect_stack import FOR_TESTS, PrefectServer
@@ -274,6 +275,7 @@ class Stage:
             stack.enter_context(self.prefect_proxy)
             stack.enter_context(self.airflow_proxy)
             self.airflow.migrate()
+            never_again(self.airflow.home / "airflow.db")
             self.prefect.wait_until_ready(300)
             flow = self.ask("POST", "/flows/", {"name": "drill"})
             self.ask("POST", "/deployments/", {"name": "nobody", "flow_id": flow["id"]})
