@@ -27,8 +27,9 @@ _ENDED_AT_ONCE = 50
 _IN_PARALLEL = 2
 _PLACES = 90
 
-# In state RUNNING, which is what is waited for mostly; and nobody picks up what does not wait to be started.
-_RUNNING = {"type": "RUNNING", "name": "Running"}
+# As they are when a worker has taken them. After a minute ours warns that they have not started, and asks why not; what
+# that takes counts.
+_PENDING = {"type": "PENDING", "name": "Pending"}
 
 # Flow runs that have ended go back to the state that they were created in. The API would take as long as it takes to
 # end them, and nothing that is measured sees how it was done.
@@ -36,7 +37,7 @@ _AGAIN = """
 UPDATE flow_run SET state_id = before.id, state_type = before.type, state_name = before.name,
     state_timestamp = before.timestamp, end_time = NULL
 FROM flow_run_state AS before
-WHERE before.flow_run_id = flow_run.id AND before.type = 'RUNNING' AND flow_run.state_type = 'COMPLETED'
+WHERE before.flow_run_id = flow_run.id AND before.type = 'PENDING' AND flow_run.state_type = 'COMPLETED'
 """
 
 
@@ -89,12 +90,12 @@ class BenchServer:
         return bool(self.postgres) or not heat.contender.sockets or heat.waiting < _PLACES
 
     def create(self, number: int) -> list[str]:
-        """Flow runs that are running, as far as the server knows."""
+        """Flow runs that are pending, as far as the server knows."""
         made: list[str] = []
         path = f"/deployments/{self.deployment_id}/create_flow_run/bulk"
         while len(made) < number:
             part = min(_CREATED_AT_ONCE, number - len(made))
-            answer = self.ask("POST", path, [{"state": _RUNNING}] * part)
+            answer = self.ask("POST", path, [{"state": _PENDING}] * part)
             made += [result["flow_run_id"] for result in answer["results"] if result["status"] == "CREATED"]
         return made
 
@@ -121,7 +122,7 @@ class BenchServer:
         raise StackError(f"{len(ids) - len(ended)} flow runs cannot be completed.")
 
     def run_again(self) -> None:
-        """Put every flow run that has ended back into the state RUNNING."""
+        """Put every flow run that has ended back into the state PENDING."""
         if self.postgres:
             self.postgres.query("prefect", _AGAIN)
             return

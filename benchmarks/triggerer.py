@@ -16,7 +16,7 @@ import psutil
 from benchmarks.counting import CountingProxy
 from benchmarks.server import BenchServer
 from tools.airflow_stack import AirflowStack
-from tools.processes import StackError
+from tools.processes import StackError, free_port
 
 DAG = "bench_waiting"
 _DAGS = Path(__file__).parent / "dags"
@@ -133,6 +133,7 @@ def _airflow(server: BenchServer, environment: Path, home: Path, api_url: str, n
         environment,
         home,
         _DAGS,
+        execution_port=free_port(),
         connections={"bench": json.dumps({"conn_type": "prefect", "host": api_url})},
         settings={**_SETTINGS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database, "BENCH_TASKS": str(number)},
     )

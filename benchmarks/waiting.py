@@ -137,7 +137,7 @@ class Bench:
     ids: list[str] = field(default_factory=list)
 
     def prepare(self, number: int, fresh: bool) -> list[str]:
-        """So many flow runs and a spare one, all of them running: the same ones each time, unless they are fresh."""
+        """So many flow runs and a spare one, all of them pending: the same ones each time, unless they are fresh."""
         if fresh:
             return self.server.create(number + 1)
         if len(self.ids) <= number:

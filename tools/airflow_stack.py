@@ -23,6 +23,10 @@ class AirflowStack:
     by id as JSON text or URI and reach every part as ``AIRFLOW_CONN_…``; ``settings`` are more
     ``AIRFLOW__…`` variables, and win over the ones here. Whoever asks is an admin: it listens on the
     loopback interface only.
+
+    ``execution_port`` has a server of its own answer the workers of Airflow 3. On SQLite one server for both stands
+    still for half a minute now and then: it writes its audit log in its event loop, and waits there for a
+    transaction that only the event loop would end (seen in 3.3.2).
     """
 
     def __init__(
@@ -34,11 +38,13 @@ class AirflowStack:
         connections: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
         port: int | None = None,
+        execution_port: int | None = None,
     ) -> None:
         self.environment = environment.absolute()
         self.home = home.absolute()
         self.dags_folder = dags_folder.absolute()
         self.port = port or free_port()
+        self.execution_port = execution_port
         self.major = installed_major(self.environment)
         self.home.mkdir(parents=True, exist_ok=True)
         self.variables = self._variables(connections or {}, settings or {})
@@ -51,6 +57,11 @@ class AirflowStack:
         return f"http://{LOOPBACK}:{self.port}"
 
     @property
+    def execution_url(self) -> str:
+        """Where the workers of Airflow 3 ask."""
+        return f"http://{LOOPBACK}:{self.execution_port or self.port}"
+
+    @property
     def logs(self) -> list[Path]:
         """The log files of the parts."""
         return [child.log for child in self.parts.values()]
@@ -60,14 +71,12 @@ class AirflowStack:
         scheduler = ["scheduler", "--skip-serve-logs"]
         triggerer = ["triggerer", "--skip-serve-logs"]
         if self.major >= 3:
-            server = ["api-server", "--host", LOOPBACK, "--port", str(self.port), "--workers", "1"]
-            processor = ["dag-processor"]
-            return {
-                "api-server": server,
-                "scheduler": scheduler,
-                "dag-processor": processor,
-                "triggerer": triggerer,
-            }
+            server = ["api-server", "--host", LOOPBACK, "--workers", "1"]
+            whole = {"api-server": [*server, "--port", str(self.port)]}
+            if self.execution_port:
+                whole["api-server"] += ["--apps", "core"]
+                whole["execution-api"] = [*server, "--port", str(self.execution_port), "--apps", "execution"]
+            return {**whole, "scheduler": scheduler, "dag-processor": ["dag-processor"], "triggerer": triggerer}
         server = ["webserver", "--hostname", LOOPBACK, "--port", str(self.port), "--workers", "1"]
         return {"webserver": server, "scheduler": scheduler, "triggerer": triggerer}
 
@@ -87,7 +96,7 @@ class AirflowStack:
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor" if self.major >= 3 else "SequentialExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.execution_url}/execution/",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "task-logs"),
             "AIRFLOW__API__BASE_URL": self.url,

@@ -20,16 +20,19 @@ from tools.processes import say, stop_on_signals
 _saying = threading.Lock()
 _COUNTED = re.compile(r"(\d+) (passed|failed|error|skipped)")
 _OF_MAKE = re.compile(r"\w*make(\[\d+\])?: ")
+_BAD = re.compile(r"(FAILED|ERROR) ")
+_SHOWN = 20
 
 
 class Target:
-    """One target of make; ``last_line`` is what it has said last, and not make."""
+    """One target of make; ``last_line`` is what it has said last, and not make; ``bad`` the tests that have failed."""
 
     def __init__(self, make: str, name: str, width: int) -> None:
         self.name = name
         self.label = name.ljust(width)
         self.last_line = "not started"
         self.failed = True
+        self.bad: list[str] = []
         self._command = [make, "--no-print-directory", name]
         self._process: subprocess.Popen[str] | None = None
 
@@ -50,6 +53,8 @@ class Target:
             for line in self._process.stdout:
                 if line.strip() and not _OF_MAKE.match(line):
                     self.last_line = line.rstrip()
+                if _BAD.match(line):
+                    self.bad.append(line.rstrip())
                 with _saying:
                     say(f"{self.label} | {line.rstrip()}")
         self.failed = self._process.returncode != 0
@@ -91,6 +96,8 @@ def summarise(targets: Sequence[Target]) -> int:
         say(f"== {target.label} {'FAILED' if target.failed else 'passed'}: {target.last_line}")
         for number, kind in _COUNTED.findall(target.last_line):
             counts["failed" if kind == "error" else kind] += int(number)
+        for line in target.bad[:_SHOWN]:
+            say(f"   {line}")
     say(", ".join(f"{number} {kind}" for kind, number in counts.items()))
     return int(any(target.failed for target in targets))
 

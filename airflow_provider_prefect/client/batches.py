@@ -14,9 +14,10 @@ from functools import partial
 from typing import TypeVar
 
 from airflow_provider_prefect.client.api import Api
-from airflow_provider_prefect.client.call import Call
+from airflow_provider_prefect.client.call import Call, Sleep
 from airflow_provider_prefect.client.errors import ApiError, InvalidRequest, NotFound, PrefectError
 from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.turns import AT_ONCE
 from airflow_provider_prefect.client.watched import Watched
 
 T = TypeVar("T")
@@ -126,7 +127,9 @@ class Pages:
                 break
             runs, more = yield from self.read(partial(api.read_changed, rest, known=known_type))
             seen |= {run.id for run in runs}
-            show(runs)
+            for start in range(0, len(runs), AT_ONCE):
+                show(runs[start : start + AT_ONCE])
+                yield from Sleep(0)
         return seen
 
 

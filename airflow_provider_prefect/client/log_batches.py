@@ -13,6 +13,7 @@ from airflow_provider_prefect.client.api import Api
 from airflow_provider_prefect.client.batches import Pages
 from airflow_provider_prefect.client.call import Call, LogPage, T
 from airflow_provider_prefect.client.model import LogRecord
+from airflow_provider_prefect.client.turns import in_turns, settle
 
 _GATHER = 1.0
 """Seconds in which those who ask are gathered. From then on they ask at the same time."""
@@ -67,6 +68,16 @@ class Asked:
     @property
     def since(self) -> datetime:
         return self.log.new_since(self.after)
+
+    def take(self, lines: Sequence[LogRecord] | None, began: float) -> None:
+        """Be answered with one's own of ``lines``, which were read at ``began``."""
+        if self.answer.done():
+            return
+        own = None
+        if lines is not None:
+            own = [line for line in lines if line.flow_run_id == self.log.flow_run_id and line.timestamp >= self.after]
+            self.log.has_shown(own, began)
+        self.answer.set_result(own)
 
 
 def gathered(asked: Sequence[Asked]) -> list[list[Asked]]:
@@ -140,22 +151,12 @@ class LogBatches:
         try:
             lines, more = await self._ask(self._pages.read(partial(self._api.read_logs_of, ids, after=since)))
         except Exception as error:
-            for one in waiting:
-                if not one.answer.done():
-                    one.answer.set_exception(error)
+            failure = error  # which is gone after this block
+            await in_turns(waiting, lambda one: settle(one.answer, failure))
             return
         if more and len(waiting) > 1:
             middle = len(waiting) // 2
             await self._read(waiting[:middle])
             await self._read(waiting[middle:])
             return
-        for one in waiting:
-            if not one.answer.done():
-                if more:
-                    one.answer.set_result(None)
-                    continue
-                its = [
-                    line for line in lines if line.flow_run_id == one.log.flow_run_id and line.timestamp >= one.after
-                ]
-                one.log.has_shown(its, began)
-                one.answer.set_result(its)
+        await in_turns(waiting, lambda one: one.take(None if more else lines, began))

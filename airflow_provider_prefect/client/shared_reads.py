@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from airflow_provider_prefect.client.call import Request, Response
+from airflow_provider_prefect.client.turns import in_turns, settle
 
 _KEPT = 30.0
 """Seconds for which an answer serves others."""
@@ -24,25 +25,31 @@ class SharedReads:
     ) -> None:
         self._perform = perform
         self._spawn = spawn
-        self._answers: dict[str, asyncio.Future[Response]] = {}
+        self._kept: dict[str, Response] = {}
+        self._asked: dict[str, list[asyncio.Future[Response]]] = {}
 
     async def get(self, request: Request) -> Response:
-        answer = self._answers.get(request.path)
-        if answer is None:
-            answer = self._answers[request.path] = asyncio.get_running_loop().create_future()
-            self._spawn(self._answer(request, answer))
-        return await asyncio.shield(answer)
+        if kept := self._kept.get(request.path):
+            return kept
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        if request.path not in self._asked:
+            self._asked[request.path] = []
+            self._spawn(self._answer(request))
+        self._asked[request.path].append(answer)
+        return await answer
 
-    async def _answer(self, request: Request, answer: asyncio.Future[Response]) -> None:
+    async def _answer(self, request: Request) -> None:
+        answer: Response | Exception
         try:
-            response = await self._perform(request)
-            assert isinstance(response, Response)
-            answer.set_result(response)
-            if response.ok:
-                await asyncio.sleep(_KEPT)
+            performed = await self._perform(request)
+            assert isinstance(performed, Response)
+            answer = performed
         except Exception as error:
-            answer.set_exception(error)
-            answer.exception()  # whoever asked may have left
-        finally:
-            answer.cancel()
-            del self._answers[request.path]
+            answer = error
+        good = answer if isinstance(answer, Response) and answer.ok else None
+        if good:
+            self._kept[request.path] = good
+        await in_turns(self._asked.pop(request.path), lambda one: settle(one, answer))
+        if good:
+            await asyncio.sleep(_KEPT)
+            del self._kept[request.path]

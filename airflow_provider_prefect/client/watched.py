@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from airflow_provider_prefect.client.errors import AuthenticationError
 from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.retry import given_up
+from airflow_provider_prefect.client.turns import settle
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,13 @@ class Watched:
 
     def reply(self, answer: FlowRun | Told | None) -> None:
         """Answer its present look, if it still waits for one."""
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_result(answer)
+        if self.answer is not None:
+            settle(self.answer, answer)
 
     def fail(self, error: Exception) -> None:
         """End its present look with ``error``, if it still waits for one."""
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_exception(error)
+        if self.answer is not None:
+            settle(self.answer, error)
 
     def due(self, now: float, wall: float, slowest: float) -> float:
         """When it is to be looked at; its own interval counts, but for ``slowest``, if that is longer."""

@@ -31,6 +31,7 @@ from airflow_provider_prefect.client.log_batches import LogBatches
 from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.retry import Patience, retried
 from airflow_provider_prefect.client.shared_reads import SharedReads
+from airflow_provider_prefect.client.turns import in_turns
 from airflow_provider_prefect.client.watched import Told, Watched, trouble
 
 log = logging.getLogger(__name__)
@@ -213,8 +214,7 @@ class Watcher:
                 await self._look_for_changes(batch)
         except Exception as error:
             return error
-        for one in batch.watched:
-            one.looked_at(began, time.time())
+        await in_turns(batch.watched, lambda one: one.looked_at(began, time.time()))
         return None
 
     async def _look_for_changes(self, batch: Batch) -> None:
@@ -252,19 +252,18 @@ class Watcher:
             failures = [await self._tried(half) for half in halves]
             for half, own, other in zip(halves, failures, reversed(failures), strict=True):
                 if own and other:
-                    self._put_up_with(half, own)
+                    await self._put_up_with(half, own)
                 elif own:
                     await self._failed(half, own)
         else:
-            self._put_up_with(batch, failure)
+            await self._put_up_with(batch, failure)
 
-    def _put_up_with(self, batch: Batch, failure: Exception) -> None:
+    async def _put_up_with(self, batch: Batch, failure: Exception) -> None:
         tries = max(one.tries for one in batch.watched)
         if not (tries or isinstance(failure, PrefectError)):
             log.error("An answer of Prefect is not understood.", exc_info=failure)
         pause = retry.backoff(tries + 1)
-        for one in batch.watched:
-            one.put_up_with(failure, _now(), time.time(), pause)
+        await in_turns(batch.watched, lambda one: one.put_up_with(failure, _now(), time.time(), pause))
 
     async def _listen(self) -> None:
         tries = 0

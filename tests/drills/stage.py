@@ -241,14 +241,14 @@ class Stage:
         self.major = installed_major(airflow)
         self.prefect = PrefectServer(prefect, home / "prefect", settings=FOR_TESTS)
         self.prefect_proxy = Proxy(self.prefect.ui_url, free_port())
-        port = free_port()
-        self.airflow_proxy = Proxy(f"http://127.0.0.1:{port}", free_port())
+        execution_port = free_port()
+        self.airflow_proxy = Proxy(f"http://127.0.0.1:{execution_port}", free_port())
         connection = {"conn_type": "prefect", "host": f"{self.prefect_proxy.url}/api", "extra": {"timeout": 10}}
         self.airflow = AirflowStack(
             airflow,
             home / "airflow",
             DAGS,
-            port=port,
+            execution_port=execution_port,
             connections={"prefect_default": json.dumps(connection)},
             settings={
                 **_SETTINGS,

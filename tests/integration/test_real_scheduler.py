@@ -33,7 +33,7 @@ from tests.integration.dag_runs import AIRFLOW
 from tools import web
 from tools.airflow_stack import AirflowStack
 from tools.prefect_stack import FOR_TESTS, PrefectServer
-from tools.processes import wait_until
+from tools.processes import free_port, wait_until
 
 NEWEST = (3, 3, 2)
 OUTAGE = 60
@@ -75,7 +75,7 @@ def airflow(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> 
         "prefect_default": connection_json(server, login=USER, password=PASSWORD),
         "prefect_wrong": connection_json(server, login=USER, password=WRONG_PASSWORD),
     }
-    with AirflowStack(Path(sys.prefix), home, dags, connections=connections) as stack:
+    with AirflowStack(Path(sys.prefix), home, dags, connections=connections, execution_port=free_port()) as stack:
         for dag_id in DAGS:
             stack.wait_for_dag(dag_id)
         yield stack

@@ -193,6 +193,15 @@ def test_while_nothing_has_changed_one_request_is_enough() -> None:
     )
 
 
+def test_of_a_long_page_few_are_told_at_once() -> None:
+    ids = [f"run-{number}" for number in range(50)]
+    told: list[int] = []
+    script = Script([rows(*ids)])
+    script.run(Pages().read_changed(rest, ids, "RUNNING", lambda runs: told.append(len(runs))))
+    assert told == [20, 20, 10]
+    assert script.sleeps == [0, 0, 0]
+
+
 def test_a_full_page_is_followed_by_the_rest_and_never_by_nothing() -> None:
     pages = Pages()
     pages.limit = 2
