@@ -107,10 +107,11 @@ class Watcher:
                 answer = await watched.answer
                 if not isinstance(answer, Told):
                     return answer
-                log.log(answer.level, answer.text)
+                await asyncio.to_thread(log.log, answer.level, answer.text)
         except AuthenticationError as error:
             if watched.tries == 1:
-                log.warning(trouble(error).text)
+                told = trouble(error)
+                await asyncio.to_thread(log.log, told.level, told.text)
             raise
         finally:
             watched.answer = None

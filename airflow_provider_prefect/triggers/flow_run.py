@@ -19,6 +19,7 @@ from airflow_provider_prefect.client.newest import NewestRun
 from airflow_provider_prefect.client.retry import Patience, retried
 from airflow_provider_prefect.client.waiting import Deadlines, wait
 from airflow_provider_prefect.hooks.prefect import MAX_UNREACHABLE, PrefectHook
+from airflow_provider_prefect.off_loop import OffLoop
 from airflow_provider_prefect.stopping import state_in
 from airflow_provider_prefect.streaming import TaskLog
 
@@ -103,8 +104,11 @@ class PrefectFlowRunTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send one event, which tells how the flow run or the wait for it ended; see :mod:`..outcome`."""
+        lines = OffLoop(self.log)
+        if self.stream_logs and self.not_before and time.time() > self.not_before + _RESTARTED:
+            lines.info("This triggerer has taken over the wait: log lines that another has shown are shown again.")
         try:
-            event = await self._wait()
+            event = await self._wait(TaskLog(lines, states=self.stream_states, logs=self.stream_logs))
         except PrefectError as error:
             event = outcome.gave_up(self.flow_run_id or "", error)
         except Exception as error:
@@ -112,11 +116,12 @@ class PrefectFlowRunTrigger(BaseTrigger):
             # An event is kept in clear, and what the text of an unforeseen error holds nobody knows.
             unforeseen = PrefectError(f"The trigger failed with {type(error).__name__}; its log says where.")
             event = outcome.gave_up(self.flow_run_id or "", unforeseen)
+        await lines.written()
         if getattr(self, "task_instance", None) is not None:
             await asyncio.sleep(max(0.0, self.not_before - time.time()))
         yield TriggerEvent({**event, "wait_id": self.wait_id})  # type: ignore[no-untyped-call]
 
-    async def _wait(self) -> dict[str, Any]:
+    async def _wait(self, log: TaskLog) -> dict[str, Any]:
         await asyncio.to_thread(_import_http)
         from airflow_provider_prefect.client.watching import Watching
 
@@ -124,9 +129,6 @@ class PrefectFlowRunTrigger(BaseTrigger):
             finished=math.inf if self.deadline is None else self.deadline,
             started=math.inf if self.start_deadline is None else self.start_deadline,
         )
-        log = TaskLog(self.log, states=self.stream_states, logs=self.stream_logs)
-        if self.stream_logs and self.not_before and time.time() > self.not_before + _RESTARTED:
-            self.log.info("This triggerer has taken over the wait: log lines that another has shown are shown again.")
         async with self._http() as http:
             if self.flow_run_id is None:
                 newest = NewestRun.from_kwarg(self.newest_of or {})
