@@ -1,7 +1,8 @@
 """The field's patterns: triggers for a Prefect flow run as the providers of today write them, one client for each.
 
-They follow the trigger of apache-airflow-providers-dbt-cloud: read the connection, ask for the state until it is
-final, sleep in between, ask once more for what the event is to say. Where they differ is the client.
+All but the one that only sleeps follow the trigger of apache-airflow-providers-dbt-cloud: read the connection, ask for
+the state until it is final, sleep in between, ask once more for what the event is to say. Where they differ is the
+client.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import httpx
@@ -74,6 +75,20 @@ class OwnAiohttp(PollingTrigger):
         async with client.get(url) as response:
             response.raise_for_status()
             return str((await response.json())["state_type"])
+
+
+class OnlySleeps(OwnAiohttp):
+    """Asks once, through a client that all of them share, and sleeps: it takes what any trigger takes."""
+
+    _shared: ClassVar[aiohttp.ClientSession | None] = None
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        if OnlySleeps._shared is None:
+            OnlySleeps._shared = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=4))
+        connection = await get_async_connection(self.conn_id, BaseHook)
+        await self.state(OnlySleeps._shared, f"{connection.host}/flow_runs/{self.flow_run_id}")
+        await asyncio.sleep(self.end_time - time.time())
+        yield self._event("error", "It did not end in time.")
 
 
 class OwnHttpx(PollingTrigger):

@@ -38,6 +38,9 @@ POLLING = Contender("polling", "ours, polling only", "ours", one_by_one=False, r
 AIOHTTP = Contender("aiohttp", "a trigger with its own aiohttp client", "aiohttp")
 HTTPX = Contender("httpx", "a trigger with its own httpx client", "httpx")
 PER_REQUEST = Contender("per-request", "a trigger with an aiohttp client per request", "per-request")
+SLEEPING = Contender(
+    "sleeping", "a trigger that asks once and then only sleeps: the least there can be", "sleeping", one_by_one=False
+)
 _PREFECT = "benchmarks.prefects_own"
 WAIT_FOR_FLOW_RUN = Contender(
     *("wait_for_flow_run", "Prefect's wait_for_flow_run", "wait_for_flow_run"),
@@ -52,7 +55,7 @@ RUN_DEPLOYMENT = Contender(
     program=_PREFECT,
     prefects=True,
 )
-CONTENDERS = (FEED, POLLING, AIOHTTP, HTTPX, PER_REQUEST, WAIT_FOR_FLOW_RUN, RUN_DEPLOYMENT)
+CONTENDERS = (FEED, POLLING, AIOHTTP, HTTPX, PER_REQUEST, SLEEPING, WAIT_FOR_FLOW_RUN, RUN_DEPLOYMENT)
 
 ONE, TEN, ALL = 0.01, 0.1, 1.0
 
@@ -88,7 +91,7 @@ _HUNDRED = (
 )
 # The other way round, so that nobody always comes first.
 _THOUSAND = (
-    *(Heat(contender, 1000, ()) for contender in (PER_REQUEST, HTTPX)),
+    *(Heat(contender, 1000, ()) for contender in (SLEEPING, PER_REQUEST, HTTPX)),
     *(Heat(contender, 1000) for contender in (AIOHTTP, POLLING, FEED)),
 )
 # An httpx client for each of 10,000 waits would take minutes to start and more memory than most machines have. And
@@ -103,7 +106,10 @@ PLANS = {
     ),
     # To see that everything works; its figures mean nothing.
     "bench-tiny": Plan(
-        (*(Heat(contender, 20, (TEN, ALL)) for contender in CONTENDERS),),
+        (
+            *(Heat(contender, 20, (TEN, ALL)) for contender in CONTENDERS if contender is not SLEEPING),
+            Heat(SLEEPING, 20, ()),
+        ),
         plug=20,
         tasks=4,
         imports=2,

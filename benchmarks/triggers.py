@@ -19,6 +19,7 @@ _FIELD: dict[str, type[field.PollingTrigger]] = {
     "aiohttp": field.OwnAiohttp,
     "httpx": field.OwnHttpx,
     "per-request": field.ClientPerRequest,
+    "sleeping": field.OnlySleeps,
 }
 
 

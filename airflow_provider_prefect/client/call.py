@@ -75,11 +75,15 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Look:
-    """The flow run as soon as its state is not ``known``; ``None`` when ``until`` (epoch seconds) comes first."""
+    """The flow run as soon as its state is not ``known``; ``None`` when ``until`` (epoch seconds) comes first.
+
+    ``once_more`` says whether it matters what its state is at that moment: whether it is asked for then.
+    """
 
     flow_run_id: str
     known: str | None
     until: float
+    once_more: bool = True
 
     def __iter__(self) -> Call[FlowRun | None]:
         run = yield self

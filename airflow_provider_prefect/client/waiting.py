@@ -73,7 +73,8 @@ def wait(
     read_logs = clock() + _LOGS_EVERY if follower else math.inf
     warn = math.inf
     while True:
-        seen = yield from Look(flow_run_id, state.id if state else None, min(until, read_logs, warn))
+        pause = min(read_logs, warn)
+        seen = yield from Look(flow_run_id, state.id if state else None, min(until, pause), once_more=until <= pause)
         if follower and clock() >= read_logs:
             if state and state.type not in NOT_STARTED:
                 yield from follower.read_new()

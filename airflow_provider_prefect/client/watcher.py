@@ -97,17 +97,24 @@ class Watcher:
         :raises FlowRunNotFound: Prefect has said so twice.
         :raises Unreachable: it has not answered usefully for as long as that is put up with.
         """
+        loop = asyncio.get_running_loop()
         watched.known, watched.until = look.known, look.until
         if look.known is None:
             watched.known_type = None
+        alarm = None
+        if not look.once_more:
+            watched.until = math.inf
+            alarm = loop.call_later(max(0.0, look.until - time.time()), watched.reply, None)
         try:
             while True:
-                watched.answer = asyncio.get_running_loop().create_future()
+                watched.answer = loop.create_future()
                 self._plan(watched)
                 answer = await watched.answer
                 if not isinstance(answer, Told):
                     return answer
                 await asyncio.to_thread(log.log, answer.level, answer.text)
+                if alarm and time.time() >= look.until:
+                    return None
         except AuthenticationError as error:
             if watched.tries == 1:
                 told = trouble(error)
@@ -115,6 +122,8 @@ class Watcher:
             raise
         finally:
             watched.answer = None
+            if alarm:
+                alarm.cancel()
 
     async def ask(self, call: Call[T]) -> T:
         """What ``call`` returns, without patience for anything but CSRF tokens."""

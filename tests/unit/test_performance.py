@@ -100,6 +100,11 @@ def test_what_is_promised_is_compared_with_what_is_found() -> None:
         "p99": True,
         "polling": False,
     }
+    sleeping = heat("sleeping", memory_per_run=4000.0, endings=[])
+    said = {
+        bound.name: bound.verdict for bound in bounds({"waiting": [field, sleeping, heat("feed", memory_per_run=7e3)]})
+    }
+    assert said["memory-aiohttp"] == "falls short: a trigger that only sleeps takes 4.0 kB, which is 1/7.8"
     assert verdicts(tasks={"tasks": 200, "blocked_warnings": 1}) == {"blocked": False}
     assert verdicts(plug={"kill_every": 3.0, "endings": [{"ended": 3, "noticed": 2}]}) == {"plug": False}
     assert verdicts() == {}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from airflow_provider_prefect.client import retry, watcher
+from airflow_provider_prefect.client import retry, waiting, watcher
 from airflow_provider_prefect.client.call import arun
 from airflow_provider_prefect.client.errors import FlowRunNotFound, Unreachable, WaitTimeout
 from airflow_provider_prefect.client.http import RenewableHttp
@@ -624,6 +624,22 @@ async def test_while_little_is_logged_all_runs_are_asked_about_at_once(monkeypat
         await asyncio.sleep(3)
         # Every 0.7 seconds a look and a page, for all of them; each alone would have asked 40 times as often.
         assert len(server.asked) - before <= 16
+        for task in tasks:
+            task.cancel()
+
+
+async def test_to_warn_of_a_late_start_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_LATE_START", 0.5)
+    async with busy_prefect(version="2.20.26") as server:
+        ids = server.add(100, "PENDING")
+        notes = [Notes() for _ in ids]
+        tasks = start(*(waited(server, one, notes=note) for one, note in zip(ids, notes, strict=True)))
+        await seen_once(server, len(ids))
+        looks = len(server.looks())
+        async with asyncio.timeout(SOON):
+            while not all(note.late for note in notes):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert len(server.looks()) == looks
         for task in tasks:
             task.cancel()
 
