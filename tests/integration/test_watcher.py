@@ -8,13 +8,16 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_prefect.client import watcher
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
+from tests.integration.conftest import PREFECT
 from tools import web
-from tools.prefect_stack import PrefectServer
+from tools.prefect_stack import FOR_TESTS, PrefectServer
 
 INTERVAL = 3.0
 
@@ -180,6 +183,32 @@ async def test_a_feed_that_is_cut_every_second_changes_only_the_speed(
         ended = await finish(prefect, ids)
         assert delays(ended, await noticed(tasks, within=15))[-1] < INTERVAL + 3
         assert proxy.sockets_ever > 1
+
+
+@pytest.mark.prefect_alone
+async def test_a_server_whose_events_are_switched_off_is_polled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "_SAFETY", 5.0)
+    silent = PrefectServer(
+        PREFECT, tmp_path, settings={**FOR_TESTS, "PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED": "false"}
+    )
+    await asyncio.to_thread(silent.start)
+    try:
+        ids = await asyncio.to_thread(create, silent, 20)
+        async with between(silent, monkeypatch) as proxy:
+            tasks = start(ids)
+            await settled(proxy, sockets=1)
+            ended = await finish(silent, ids[:1])
+            assert delays(ended, await noticed(tasks[:1], within=15))[-1] < 5 + 3
+            await asyncio.sleep(6)  # in which it could still tell that the first one has ended
+            proxy.requests.clear()
+            await asyncio.sleep(2 * INTERVAL)
+            assert len(proxy.requests) >= 2
+            ended = await finish(silent, ids[1:])
+            assert delays(ended, await noticed(tasks[1:], within=15))[-1] < INTERVAL + 3
+    finally:
+        await asyncio.to_thread(silent.stop)
 
 
 async def test_a_server_that_dies_and_comes_back_loses_nobody(
