@@ -81,12 +81,15 @@ class OnlySleeps(OwnAiohttp):
     """Asks once, through a client that all of them share, and sleeps: it takes what any trigger takes."""
 
     _shared: ClassVar[aiohttp.ClientSession | None] = None
+    # One after the other: what a thousand requests at once leave behind in the process is not the wait's.
+    _turn: ClassVar[asyncio.Lock] = asyncio.Lock()
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        if OnlySleeps._shared is None:
-            OnlySleeps._shared = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=4))
-        connection = await get_async_connection(self.conn_id, BaseHook)
-        await self.state(OnlySleeps._shared, f"{connection.host}/flow_runs/{self.flow_run_id}")
+        async with self._turn:
+            if OnlySleeps._shared is None:
+                OnlySleeps._shared = aiohttp.ClientSession()
+            connection = await get_async_connection(self.conn_id, BaseHook)
+            await self.state(OnlySleeps._shared, f"{connection.host}/flow_runs/{self.flow_run_id}")
         await asyncio.sleep(self.end_time - time.time())
         yield self._event("error", "It did not end in time.")
 
