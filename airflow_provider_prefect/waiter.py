@@ -89,7 +89,7 @@ class FlowRunWaiter:
 
         :param wait: what the trigger was given; ``dag.test()`` does not hand it on.
         """
-        if wait and isinstance(event, Mapping) and event.get("wait_id", wait["wait_id"]) != wait["wait_id"]:
+        if wait and not (isinstance(event, Mapping) and event.get("wait_id") == wait["wait_id"]):
             task: Any = self
             task.log.warning("Airflow has sent this task the event of another one's trigger. The wait goes on.")
             self._defer(wait)

@@ -16,13 +16,20 @@ PLOT = ROOT / "docs" / "performance.svg"
 _MARKED = re.compile(r"^\.\. BEGIN ([\w-]+)\n(.*?)^\.\. END \1\n", re.MULTILINE | re.DOTALL)
 
 
-def shown() -> dict[str, Any] | None:
-    """The results that the page shows: the full ones, where there are any."""
-    for name in ("bench-full", "bench"):
-        if (file := RESULTS / f"{name}.json").exists():
-            results: dict[str, Any] = json.loads(file.read_text())
-            return results
-    return None
+def shown(folder: Path = RESULTS) -> dict[str, Any] | None:
+    """The results that the page shows: the full ones, with waits that ``make bench`` has measured too from there."""
+    found = [
+        json.loads(file.read_text()) for name in ("bench", "bench-full") if (file := folder / f"{name}.json").exists()
+    ]
+    if not found:
+        return None
+    results: dict[str, Any] = {"runs": [{key: one[key] for key in ("command", "when", "minutes")} for one in found]}
+    waiting: dict[tuple[str, int], Any] = {}
+    for one in found:
+        results |= one
+        for heat in one.get("waiting", []):
+            waiting.setdefault((heat["contender"], heat["waiting"]), heat)
+    return results | {"waiting": list(waiting.values())}
 
 
 def written(page: str, results: dict[str, Any]) -> str:

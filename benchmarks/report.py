@@ -36,10 +36,9 @@ def _sorted(heats: Sequence[Results]) -> list[Results]:
 
 
 def _made_with(results: Results) -> Table:
-    machine = results["machine"]
+    machine, runs = results["machine"], results.get("runs", [results])
     rows = [
-        ("command", f"``{results['command']}``"),
-        ("when", f"{results['when']}, in {number(results['minutes'], 0)} minutes"),
+        *((f"``{run['command']}``", f"{run['when']}, in {number(run['minutes'], 0)} minutes") for run in runs),
         (
             "machine",
             f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gb']} GB of memory, "

@@ -137,13 +137,13 @@ class Bench:
     ids: list[str] = field(default_factory=list)
 
     def prepare(self, number: int, fresh: bool) -> list[str]:
-        """So many flow runs and a spare one, all of them pending: the same ones each time, unless they are fresh."""
+        """So many flow runs, all of them pending: the same ones each time, unless they are fresh."""
         if fresh:
-            return self.server.create(number + 1)
-        if len(self.ids) <= number:
-            self.ids += self.server.create(number + 1 - len(self.ids))
+            return self.server.create(number)
+        if len(self.ids) < number:
+            self.ids += self.server.create(number - len(self.ids))
         self.server.run_again()
-        return self.ids[: number + 1]
+        return self.ids[:number]
 
 
 def measure(bench: Bench, heat: Heat, kill_every: float | None = None) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Watched:
     tries: int = 0
     not_before: float = -math.inf
     trouble_since: float | None = None
+    told_of_trouble: bool = False
     doubted: bool = False
     """It was not among the others: whether it is there at all is asked for by itself."""
     missing: bool = False
@@ -68,6 +69,13 @@ class Watched:
         if self.answer is not None:
             settle(self.answer, error)
 
+    def time_is_up(self, until: float) -> None:
+        """Answer a look whose time is up, with a request under way when that is answered: it may tell something."""
+        if self.busy:
+            self.until = until
+        else:
+            self.reply(None)
+
     def due(self, now: float, wall: float, slowest: float) -> float:
         """When it is to be looked at; its own interval counts, but for ``slowest``, if that is longer."""
         due = self.looked + (self.every if self.doubted else max(self.every, slowest))
@@ -82,21 +90,22 @@ class Watched:
 
     def looked_at(self, when: float, wall: float) -> None:
         """A look that began at ``when`` has been answered usefully. Whoever is still not answered has nothing new."""
-        recovered = self.trouble_since is not None
         self.looked = when
         self.soon = tuple(one for one in self.soon if one > when)
         self.tries, self.not_before, self.trouble_since = 0, -math.inf, None
         if wall >= self.until:
             self.reply(None)
-        elif recovered:
+        elif self.told_of_trouble and self.pending:
+            self.told_of_trouble = False
             self.reply(Told(logging.INFO, "Prefect answers again."))
 
     def put_up_with(self, failure: Exception, now: float, wall: float, pause: float) -> None:
         """A look was not answered usefully: it is taken again after ``pause``, unless that is enough now."""
         self.tries += 1
         self.not_before = max(self.not_before, now + pause)
-        begins = self.trouble_since is None
         since = self.trouble_since = now if self.trouble_since is None else self.trouble_since
+        if not self.pending:
+            return
         if now >= since + self.patience:
             self.fail(given_up(failure, self.tries, self.patience))
             self.tries, self.trouble_since = 0, None
@@ -104,7 +113,8 @@ class Watched:
             self.reply(None)
         elif isinstance(failure, AuthenticationError):
             self.fail(failure)
-        elif begins:
+        elif not self.told_of_trouble:
+            self.told_of_trouble = True
             self.reply(trouble(failure))
 
 

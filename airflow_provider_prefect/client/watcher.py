@@ -104,7 +104,7 @@ class Watcher:
         alarm = None
         if not look.once_more:
             watched.until = math.inf
-            alarm = loop.call_later(max(0.0, look.until - time.time()), watched.reply, None)
+            alarm = loop.call_later(max(0.0, look.until - time.time()), watched.time_is_up, look.until)
         try:
             while True:
                 watched.answer = loop.create_future()
@@ -113,10 +113,11 @@ class Watcher:
                 if not isinstance(answer, Told):
                     return answer
                 await asyncio.to_thread(log.log, answer.level, answer.text)
-                if alarm and time.time() >= look.until:
+                if alarm and loop.time() >= alarm.when():
                     return None
         except AuthenticationError as error:
-            if watched.tries == 1:
+            if not watched.told_of_trouble:
+                watched.told_of_trouble = True
                 told = trouble(error)
                 await asyncio.to_thread(log.log, told.level, told.text)
             raise
@@ -273,7 +274,12 @@ class Watcher:
         if not (tries or isinstance(failure, PrefectError)):
             log.error("An answer of Prefect is not understood.", exc_info=failure)
         pause = retry.backoff(tries + 1)
-        await in_turns(batch.watched, lambda one: one.put_up_with(failure, _now(), time.time(), pause))
+
+        def put_up_with(one: Watched) -> None:
+            one.busy = False  # before it goes on, perhaps with another watcher
+            one.put_up_with(failure, _now(), time.time(), pause)
+
+        await in_turns(batch.watched, put_up_with)
 
     async def _listen(self) -> None:
         tries = 0

@@ -112,6 +112,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
         except PrefectError as error:
             event = outcome.gave_up(self.flow_run_id or "", error)
         except Exception as error:
+            await lines.written()
             self.log.exception("Waiting for flow run %s failed.", self.flow_run_id)
             # An event is kept in clear, and what the text of an unforeseen error holds nobody knows.
             unforeseen = PrefectError(f"The trigger failed with {type(error).__name__}; its log says where.")

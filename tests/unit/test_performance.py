@@ -218,3 +218,22 @@ async def test_the_feed_is_refused_and_nothing_else() -> None:
             assert proxy.counted.feeds == 0
     finally:
         await runner.cleanup()
+
+
+def test_the_page_takes_from_each_run_what_it_has_measured(tmp_path: Path) -> None:
+    assert pages.shown(tmp_path) is None
+    run = {"when": "2026-11-25", "minutes": 14.0, "machine": {}}
+    small = run | {"command": "make bench", "waiting": [heat("feed")], "tasks": {"tasks": 200}}
+    (tmp_path / "bench.json").write_text(json.dumps(small))
+    assert pages.shown(tmp_path) == small | {"runs": [{key: small[key] for key in ("command", "when", "minutes")}]}
+    full = run | {
+        "command": "make bench-full",
+        "waiting": [heat("feed", memory_per_run=1.0), heat("feed", waiting=10000)],
+        "tasks": {"tasks": 1000},
+    }
+    (tmp_path / "bench-full.json").write_text(json.dumps(full))
+    both = pages.shown(tmp_path)
+    assert both is not None
+    assert [one["command"] for one in both["runs"]] == ["make bench", "make bench-full"]
+    assert [(one["waiting"], one["memory_per_run"]) for one in both["waiting"]] == [(1000, 3000.0), (10000, 3000.0)]
+    assert both["tasks"] == {"tasks": 1000}

@@ -42,6 +42,8 @@ class BusyPrefect:
     """The status with which it refuses its event feed, if it does."""
     silent: bool = False
     """It takes the socket and says nothing."""
+    slow: float = 0.0
+    """Seconds that it takes to answer a look."""
     lives: float | None = None
     """Seconds after which it ends a socket."""
     instead: Instead = lambda asked: None
@@ -99,6 +101,8 @@ class BusyPrefect:
         self.asked.append(asked)
         if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.json_response({"exception_message": "Unauthorized"}, status=401)
+        if self.slow and asked.path == "/flow_runs/filter":
+            await asyncio.sleep(self.slow)
         instead = self.instead(asked)
         return instead if instead is not None else self._answer(asked)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -60,11 +61,48 @@ def test_an_answer_after_failures_is_told_and_one_after_another_is_not(
     assert one.pending
 
 
-def test_when_patience_ends_the_look_fails_and_a_new_one_begins_afresh(one: Watched) -> None:
+def test_when_patience_ends_the_look_fails_and_a_new_one_begins_afresh(
+    one: Watched, loop: asyncio.AbstractEventLoop
+) -> None:
+    one.put_up_with(GONE, NOW, WALL, pause=2)
+    one.answer = loop.create_future()
+    one.put_up_with(GONE, NOW + 600, WALL + 600, pause=2)
+    with pytest.raises(Unreachable, match="nobody is there"):
+        one.answer.result()
+    assert (one.tries, one.trouble_since) == (0, None)
+
+
+def test_patience_that_ends_while_nobody_looks_ends_the_next_look(
+    one: Watched, loop: asyncio.AbstractEventLoop
+) -> None:
     one.put_up_with(GONE, NOW, WALL, pause=2)
     one.answer = None
     one.put_up_with(GONE, NOW + 600, WALL + 600, pause=2)
-    assert (one.tries, one.trouble_since) == (0, None)
+    one.answer = loop.create_future()
+    one.put_up_with(GONE, NOW + 630, WALL + 630, pause=2)
+    assert isinstance(one.answer.exception(), Unreachable)
+
+
+def test_trouble_that_could_not_be_told_is_told_the_next_time(one: Watched, loop: asyncio.AbstractEventLoop) -> None:
+    one.until = WALL
+    one.put_up_with(GONE, NOW, WALL, pause=2)
+    one.until, one.answer = math.inf, loop.create_future()
+    one.put_up_with(GONE, NOW + 3, WALL + 3, pause=2)
+    assert told(one).level == logging.WARNING
+
+
+def test_a_look_whose_time_is_up_waits_for_the_request_that_is_under_way(
+    one: Watched, loop: asyncio.AbstractEventLoop
+) -> None:
+    one.busy = True
+    one.time_is_up(WALL)
+    assert one.pending
+    one.looked_at(NOW, WALL + 1)
+    assert one.answer is not None
+    assert one.answer.result() is None
+    one.busy, one.until, one.answer = False, math.inf, loop.create_future()
+    one.time_is_up(WALL)
+    assert one.answer.done()
 
 
 def test_a_look_that_has_no_time_left_is_answered_with_nothing(one: Watched) -> None:

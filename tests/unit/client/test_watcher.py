@@ -612,6 +612,36 @@ async def test_a_flood_of_one_runs_lines_hides_no_line_of_another(
             assert sorted(notes[one].lines) == sorted(each["id"] for each in server.lines if each["flow_run_id"] == one)
 
 
+@pytest.mark.parametrize("feed", [None, 403])
+async def test_a_server_that_answers_slower_than_lines_are_read_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, feed: int | None
+) -> None:
+    monkeypatch.setattr(waiting, "_LOGS_EVERY", 0.2)
+    async with busy_prefect(feed=feed) as server:
+        (run_id,) = server.add()
+        (task,) = start(waited(server, run_id, every=0.1, notes=Following()))
+        await seen_once(server, 1)
+        server.slow = 0.5
+        await asyncio.sleep(1)
+        await server.finish([run_id])
+        assert await ended([task], within=15) == ["COMPLETED"]
+
+
+async def test_a_server_that_never_answers_in_time_ends_a_wait_that_reads_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "_LOGS_EVERY", 0.2)
+    async with busy_prefect(feed=403) as server:
+        (run_id,) = server.add()
+        (task,) = start(waited(server, run_id, every=0.1, patience=2, notes=Following()))
+        await seen_once(server, 1)
+        server.slow = 0.5
+        server.instead = lambda asked: web.Response(status=503) if asked.path == "/flow_runs/filter" else None
+        async with asyncio.timeout(15):
+            with pytest.raises(Unreachable, match="503"):
+                await task
+
+
 async def test_while_little_is_logged_all_runs_are_asked_about_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_prefect.client.waiting._LOGS_EVERY", 0.5)
     monkeypatch.setattr("airflow_provider_prefect.client.log_batches._GATHER", 0.2)
