@@ -619,8 +619,10 @@ async def test_a_server_that_answers_slower_than_lines_are_read_is_waited_for(
     monkeypatch.setattr(waiting, "_LOGS_EVERY", 0.2)
     async with busy_prefect(feed=feed) as server:
         (run_id,) = server.add()
+        server.lines.append(line(run_id, 1, datetime.now(UTC)))
         (task,) = start(waited(server, run_id, every=0.1, notes=Following()))
         await seen_once(server, 1)
+        await asyncio.sleep(1)  # from then on its lines are read together with those of others, a second later
         server.slow = 0.5
         await asyncio.sleep(1)
         await server.finish([run_id])
@@ -633,8 +635,10 @@ async def test_a_server_that_never_answers_in_time_ends_a_wait_that_reads_lines(
     monkeypatch.setattr(waiting, "_LOGS_EVERY", 0.2)
     async with busy_prefect(feed=403) as server:
         (run_id,) = server.add()
+        server.lines.append(line(run_id, 1, datetime.now(UTC)))
         (task,) = start(waited(server, run_id, every=0.1, patience=2, notes=Following()))
         await seen_once(server, 1)
+        await asyncio.sleep(1)  # from then on its lines are read together with those of others, a second later
         server.slow = 0.5
         server.instead = lambda asked: web.Response(status=503) if asked.path == "/flow_runs/filter" else None
         async with asyncio.timeout(15):
