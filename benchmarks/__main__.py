@@ -23,6 +23,7 @@ from tools.together import alone_in
 ROOT = pages.ROOT
 PARTS = ("imports", "waiting", "plug", "tasks")
 _FILES = 65536
+_OTHER_FILES = 500
 
 
 def main() -> int:
@@ -77,15 +78,27 @@ class Benchmark:
             self.results["versions"] = machine.versions(self.prefect, server.database)
             bench = waiting.Bench(server, self.home, self.airflow, self.prefect)
             if "waiting" in parts:
-                heats = [heat for heat in self.plan.heats if server.can_carry(heat)]
-                heats = [heat for heat in heats if not who or heat.contender.name in who]
+                heats = [heat for heat in self.plan.heats if not who or heat.contender.name in who]
                 others = [found for found in self.results.get("waiting", []) if who and found["contender"] not in who]
-                self._timed("waiting", lambda: [*others, *(_heat(bench, heat) for heat in heats)], again=bool(others))
+                self._timed("waiting", lambda: self._waiting(bench, heats, others), again=bool(others))
             if "plug" in parts:
                 self._timed("plug", lambda: _plug(bench, self.plan))
             if "tasks" in parts:
                 home = self.home / "airflow"
                 self._timed("tasks", lambda: triggerer.measure(server, self.airflow, home, self.plan.tasks))
+
+    def _waiting(self, bench: waiting.Bench, heats: Sequence[Heat], others: Sequence[Any]) -> list[Any]:
+        found = list(others)
+        for heat in heats:
+            if bench.server.can_carry(heat) and _has_sockets_for(heat):
+                found.append(_heat(bench, heat))
+                self.results["waiting"] = found
+                self._keep()
+        return found
+
+    def _keep(self) -> None:
+        self.file.parent.mkdir(exist_ok=True)
+        self.file.write_text(json.dumps(self.results, indent=1) + "\n")
 
     def _timed(self, part: str, measure: Any, *, again: bool = False) -> None:
         say(f"== {part}")
@@ -96,8 +109,16 @@ class Benchmark:
         minutes_of = self.results.setdefault("minutes_of", {})
         minutes_of[part] = round(minutes + (minutes_of.get(part, 0.0) if again else 0.0), 1)
         self.results["minutes"] = round(sum(minutes_of.values()), 1)
-        self.file.parent.mkdir(exist_ok=True)
-        self.file.write_text(json.dumps(self.results, indent=1) + "\n")
+        self._keep()
+
+
+def _has_sockets_for(heat: Heat) -> bool:
+    """Whether this process may have two sockets for each wait that has one, as the proxy that counts needs them."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = not heat.contender.one_by_one or 2 * heat.waiting + _OTHER_FILES < most
+    if not enough:
+        say(f"   {heat.waiting:6,} {heat.contender.title}: left out, {most:,} open files are too few")
+    return enough
 
 
 def _heat(bench: waiting.Bench, heat: Heat) -> dict[str, Any]:
