@@ -104,7 +104,9 @@ class Watcher:
         alarm = None
         if not look.once_more:
             watched.until = math.inf
-            alarm = loop.call_later(max(0.0, look.until - time.time()), watched.time_is_up, look.until)
+            # Not before it had a chance to be looked at, if that is due.
+            pause = max(2 * _GATHER, look.until - time.time())
+            alarm = loop.call_later(pause, watched.time_is_up, look.until)
         try:
             while True:
                 watched.answer = loop.create_future()
