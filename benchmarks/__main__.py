@@ -59,13 +59,14 @@ class Benchmark:
     """One run. What it finds is kept after each part, beside what was found earlier and is not measured again."""
 
     def __init__(self, name: str, airflow: Path, prefect: Path, home: Path) -> None:
+        self.name = name
         self.plan: Plan = PLANS[name]
         self.airflow = airflow
         self.prefect = prefect
         self.home = home
         self.file = (pages.RESULTS if self.plan.kept else home.parent) / f"{name}.json"
         self.results: dict[str, Any] = json.loads(self.file.read_text()) if self.file.exists() else {}
-        self.results |= {"command": f"make {name}", "when": f"{datetime.now(UTC):%Y-%m-%d}"}
+        self.results |= {"when": f"{datetime.now(UTC):%Y-%m-%d}"}
         self.results |= {"machine": machine.machine()}
 
     def run(self, parts: Sequence[str], who: Sequence[str]) -> None:
@@ -97,6 +98,9 @@ class Benchmark:
         return found
 
     def _keep(self) -> None:
+        measured = [part for part in PARTS if part in self.results]
+        some = "" if len(measured) == len(PARTS) else f" BENCHMARKS='--only {' '.join(measured)}'"
+        self.results["command"] = f"make {self.name}{some}"
         self.file.parent.mkdir(exist_ok=True)
         self.file.write_text(json.dumps(self.results, indent=1) + "\n")
 

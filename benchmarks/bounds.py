@@ -13,6 +13,8 @@ _SIZE = 1000
 
 # Why a figure falls short, where it is known. Shown only where it does.
 _REASONS: dict[str, str] = {
+    "blocked": "they come when a triggerer starts all of them at once, and when all end at once; how much of that is "
+    "Airflow's own work for each trigger is not known",
     "requests-polling": "of these few requests the smaller part are looks, the others try to open the feed",
 }
 
@@ -72,7 +74,10 @@ def _least(other: Mapping[str, Any], sleeping: Mapping[str, Any] | None) -> str:
     if sleeping is None:
         return ""
     ratio = number(other["memory_per_run"] / max(sleeping["memory_per_run"], 1))
-    return f"a trigger that only sleeps takes {number(sleeping['memory_per_run'] / 1000)} kB, which is 1/{ratio}"
+    return (
+        f"a trigger that only sleeps takes {number(sleeping['memory_per_run'] / 1000)} kB, which is 1/{ratio}; "
+        "the rest is what each of our waits keeps"
+    )
 
 
 def _of_delay(waiting: int, heat: Mapping[str, Any]) -> Iterator[Bound]:
@@ -83,7 +88,7 @@ def _of_delay(waiting: int, heat: Mapping[str, Any]) -> Iterator[Bound]:
 
 
 def _of_the_rest(results: Mapping[str, Any]) -> Iterator[Bound]:
-    if tasks := results.get("tasks"):
+    for tasks in filter(None, (results.get("fewer_tasks"), results.get("tasks"))):
         warnings = tasks["blocked_warnings"]
         what = f"warnings about a blocked event loop with {number(tasks['tasks'])} tasks in a real Airflow"
         yield Bound("blocked", what, "0", number(warnings), warnings == 0)

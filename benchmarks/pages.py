@@ -29,6 +29,8 @@ def shown(folder: Path = RESULTS) -> dict[str, Any] | None:
         results |= one
         for heat in one.get("waiting", []):
             waiting.setdefault((heat["contender"], heat["waiting"]), heat)
+    if len(found) > 1 and "tasks" in found[0]:
+        results["fewer_tasks"] = found[0]["tasks"]
     return results | {"waiting": list(waiting.values())}
 
 
