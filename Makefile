@@ -87,7 +87,7 @@ bench: python ## Measure what waiting for many flow runs costs, beside what othe
 	@"$(PYTHON)" tools/environments.py $(BENCH) $(PREFECT)
 	@.envs/$(BENCH)/bin/python -m benchmarks bench $(BENCHMARKS)
 
-bench-full: python ## The same with up to 10,000 flow runs and 1,000 tasks (more than an hour)
+bench-full: python ## The same with up to 10,000 flow runs and 1,000 tasks (half an hour or more)
 	@"$(PYTHON)" tools/environments.py $(BENCH) $(PREFECT)
 	@.envs/$(BENCH)/bin/python -m benchmarks bench-full $(BENCHMARKS)
 
