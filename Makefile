@@ -19,7 +19,7 @@ BENCHMARKS :=
 DRILLS :=
 BIN := .envs/$(NEWEST)/bin
 ROWS := .envs/prefect1.xml
-TESTS := tests/unit tests/prefect1 tests/integration tests/drills
+TESTS := tests/tools tests/unit tests/fuzz tests/prefect1 tests/integration tests/drills
 
 # Bytecode makes a second start of the servers twice as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,45 +36,76 @@ python:
 .PHONY: demo
 demo: python ## Run the example Dag on a real Airflow and a real Prefect
 	@"$(PYTHON)" tools/environments.py $(NEWEST) $(PREFECT)
-	@"$(PYTHON)" -m tools.demo
+	@exec "$(PYTHON)" -m tools.demo
 
 .PHONY: up
 up: python ## Keep both running, with their UIs, until Ctrl-C
 	@"$(PYTHON)" tools/environments.py $(NEWEST) $(PREFECT)
-	@"$(PYTHON)" -m tools.up
+	@exec "$(PYTHON)" -m tools.up
 
 # What is the same on every Airflow, since it is Prefect that does it, is tested on the newest only: see the marker
-# prefect_alone in pyproject.toml. The targets below it, and so test-all, leave nothing out.
+# prefect_alone in pyproject.toml. `make test-all` leaves nothing out.
 .PHONY: test
 test: lint ## Lint, types, and the tests on the newest and the oldest Airflow
-	@"$(PYTHON)" -m tools.side_by_side "$(MAKE)" test-newest test-whole-airflow test-drills test-prefect1 test-oldest types
+	@exec "$(PYTHON)" -m tools.side_by_side "$(MAKE)" test-oldest-with-servers test-drills test-waiting \
+		test-whole-airflow test-starting test-prefect2 test-outputs test-oldest test-prefect1 test-client test-unit types
+
+.PHONY: test-quick
+test-quick: lint ## Lint, types, and the unit tests on the newest Airflow
+	@exec "$(PYTHON)" -m tools.side_by_side "$(MAKE)" test-client test-unit types
 
 .PHONY: test-all
 test-all: lint types test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2 ## All the tests, on all four Airflows
 
-.PHONY: test-newest test-whole-airflow test-drills test-oldest
-test-newest:
-	@$(MAKE) test-$(NEWEST) TESTS="$(filter-out tests/drills tests/prefect1,$(TESTS)) -m 'not stack'"
+# The tests with real servers wait for most of the time, so they are several runs of pytest side by side, each with
+# servers of its own. What none of the first ones names is in the last.
+WAITING := $(addprefix tests/integration/test_,sensor.py newest.py rename_and_cancel.py final_states.py)
+STARTING := $(addprefix tests/integration/test_,start_flow_run.py connection.py)
+OF_PREFECT_2 := $(addprefix tests/integration/test_,prefect2.py examples.py)
+OUTPUTS := $(filter-out $(WAITING) $(STARTING) $(OF_PREFECT_2),$(wildcard tests/integration/test_*.py))
+
+.PHONY: test-client test-unit test-waiting test-starting test-prefect2 test-outputs test-whole-airflow test-drills
+test-client:
+	@exec $(MAKE) test-$(NEWEST) TESTS="tests/unit/client tests/fuzz"
+test-unit:
+	@exec $(MAKE) test-$(NEWEST) TESTS="tests/tools tests/unit --ignore=tests/unit/client"
+test-waiting:
+	@exec $(MAKE) test-$(NEWEST) TESTS="$(WAITING)"
+test-starting:
+	@exec $(MAKE) test-$(NEWEST) TESTS="$(STARTING)"
+test-prefect2:
+	@exec $(MAKE) test-$(NEWEST) TESTS="$(OF_PREFECT_2)"
+test-outputs:
+	@exec $(MAKE) test-$(NEWEST) TESTS="$(OUTPUTS) -m 'not stack'"
 test-whole-airflow:
-	@$(MAKE) test-$(NEWEST) TESTS="tests/integration -m stack"
+	@exec $(MAKE) test-$(NEWEST) TESTS="tests/integration -m stack"
 test-drills:
-	@$(MAKE) test-$(NEWEST) TESTS="tests/drills"
+	@exec $(MAKE) test-$(NEWEST) TESTS="tests/drills"
+# What knows nothing of Airflow is tested on the newest only, but for the HTTP clients, of which the oldest has others.
+.PHONY: test-oldest test-oldest-with-servers
 test-oldest:
-	@$(MAKE) test-$(OLDEST) TESTS="$(TESTS) -m 'not prefect_alone'"
+	@exec $(MAKE) test-$(OLDEST) TESTS="tests/unit tests/unit/client/http tests/prefect1 --ignore-glob=*/unit/client/[!h]*"
+test-oldest-with-servers:
+	@exec $(MAKE) test-$(OLDEST) TESTS="tests/integration tests/drills -m 'not prefect_alone'"
 
 # All tests on one Airflow, with all three Prefects, for example: make test-airflow-3.1.8 TESTS=tests/unit
 .PHONY: test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2
 test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 test-airflow-2.11.2: test-%: python
 	@"$(PYTHON)" tools/environments.py $* $(PREFECT) $(PREFECT_2) $(PREFECT_1)
 	@echo "== Tests on $*"
-	@"$(PYTHON)" -m tools.testing $* $(PREFECT) $(PREFECT_2) $(PREFECT_1) $(TESTS)
+	@exec "$(PYTHON)" -m tools.testing $* $(PREFECT) $(PREFECT_2) $(PREFECT_1) $(TESTS)
 
 .PHONY: test-prefect1
 test-prefect1: python ## Compare with the real client of Prefect 1, row by row
 	@"$(PYTHON)" tools/environments.py $(NEWEST) $(PREFECT_1)
 	@rm -f $(ROWS)
-	@"$(PYTHON)" -m tools.testing $(NEWEST) $(PREFECT_1) tests/prefect1 --junitxml=$(ROWS)
+	@exec "$(PYTHON)" -m tools.testing $(NEWEST) $(PREFECT_1) tests/prefect1 --junitxml=$(ROWS)
 	@$(BIN)/python -m tests.prefect1.rows $(ROWS)
+
+.PHONY: fuzz
+fuzz: python ## Try 10,000 inputs of any shape for each door through which something arrives (some minutes)
+	@"$(PYTHON)" tools/environments.py $(NEWEST) $(PREFECT)
+	@FUZZ_INPUTS=$${FUZZ_INPUTS:-10000} exec "$(PYTHON)" -m tools.testing $(NEWEST) $(PREFECT) tests/fuzz
 
 .PHONY: drills
 drills: python ## Kill things and count flow runs: all drills on the newest Airflow, some on the oldest (half an hour or more)
@@ -131,6 +162,7 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2026-07-01 requirements/airflow-3.2.2.in -o requirements/airflow-3.2.2.txt
 	$(LOCK) 2026-03-25 requirements/airflow-3.1.8.in -o requirements/airflow-3.1.8.txt
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt
+	$(LOCK) 2026-11-22 requirements/prefect-3.9.1.in -o requirements/prefect-3.9.1.txt
 	$(LOCK) 2026-11-22 requirements/prefect-3.8.8.in -o requirements/prefect-3.8.8.txt
 	$(LOCK) 2026-11-22 requirements/prefect-2.20.26.in -o requirements/prefect-2.20.26.txt
 	$(LOCK) 2026-11-22 requirements/prefect-1.4.1.in -o requirements/prefect-1.4.1.txt

@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 
 def get_provider_info() -> dict[str, object]:
-    """What Airflow asks of an installed provider (entry point ``apache_airflow_provider``)."""
+    """Return the provider's description, for the entry point ``apache_airflow_provider``."""
     from airflow_provider_prefect.provider_info import provider_info
 
     return provider_info()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class PrefectFlowRunLink(BaseOperatorLink):
-    """Links a task instance to its flow run in Prefect's UI.
+    """Link a task instance to its flow run in Prefect's UI.
 
     The address is the XCom ``flow_run_url``, which is there as soon as the flow run is: while the task still waits,
     in either mode, for mapped tasks, and after a failure.
@@ -24,5 +24,5 @@ class PrefectFlowRunLink(BaseOperatorLink):
     xcom_key = "flow_run_url"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The flow run's address, empty as long as there is no flow run. Airflow 2 calls this for every click."""
+        """Return the flow run's address, empty as long as there is none. Airflow 2 calls this for every click."""
         return XCom.get_value(key=self.xcom_key, ti_key=ti_key) or ""

@@ -1,4 +1,4 @@
-"""What Airflow is told about this provider, and the one table of the connection's fields.
+"""The provider's description for Airflow, and the one table of the connection's fields.
 
 Airflow 3.2 and newer read the form from here (``conn-fields``); older ones ask the hook, which builds its widgets
 from the same table. Names of fields that hold secrets contain a word that Airflow's masker knows.
@@ -22,6 +22,11 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "label": "UI URL",
         "description": "Where Prefect's UI is, if the links should not go to the address derived from the API URL.",
         "schema": {"type": ["string", "null"]},
+    },
+    "exact_api_url": {
+        "label": "API URL is exact",
+        "description": "Use the API URL as it stands, without adding /api (PREFECT_SERVER_API_BASE_PATH).",
+        "schema": {"type": ["boolean", "null"], "default": False},
     },
     "secret_headers": {
         "label": "Extra headers",
@@ -87,7 +92,7 @@ _PACKAGE = "airflow_provider_prefect"
 
 
 def provider_info() -> dict[str, Any]:
-    """The provider's description, as ``provider_info.schema.json`` of Airflow 2.11 to 3.3 wants it."""
+    """Return the provider's description, as ``provider_info.schema.json`` of Airflow 2.11 to 3.3 demands it."""
     return {
         "package-name": "airflow-provider-prefect",
         "name": "Prefect",

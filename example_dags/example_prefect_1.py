@@ -1,7 +1,7 @@
-"""Start a flow of a Prefect 1 server, wait for it without holding a worker, and use what one of its tasks returned.
+"""Start a flow on a Prefect 1 server, wait for it in deferrable mode, and read the result of one of its tasks.
 
-The flow is "sales-report" of the project "demo". Its task ``summarise`` keeps what it returns. The Airflow connection
-"prefect_1" has to lead to the server, with ``api: graphql``; an agent of the server has to run the flow.
+The flow is "sales-report" in the project "demo". Its task ``summarise`` must store its result. The Airflow connection
+"prefect_1" must point to the server, with ``api: graphql``, and an agent must be running to execute the flow.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOpe
 
 @dag(schedule=None, params={"month": "2026-10"}, tags=["example", "prefect"], doc_md=__doc__)
 def example_prefect_1() -> None:
-    """Have Prefect 1 total a month's sales, then read the totals in Airflow."""
+    """Total a month's sales in Prefect 1, then read the totals in Airflow."""
     # [START start]
     start = PrefectStartFlowRunOperator(
         task_id="start",
-        prefect_conn_id="prefect_1",  # a connection whose API is Prefect 1's
+        prefect_conn_id="prefect_1",  # a connection with the API of Prefect 1
         flow_name="sales-report",
         project_name="demo",
         parameters={"month": "{{ params.month }}"},
-        deferrable=True,  # the triggerer waits, no worker does
+        deferrable=True,  # wait in the triggerer, without a worker slot
     )
     # [END start]
 
@@ -33,13 +33,13 @@ def example_prefect_1() -> None:
         task_id="summary",
         prefect_conn_id="prefect_1",
         flow_run_id=start.output,
-        task_name="summarise-1",  # the slug of the task whose result is meant
+        task_name="summarise-1",  # the slug of the task
     )
     # [END result]
 
     @task
     def report(summary: dict[str, Any]) -> str:
-        """Say in one line what the flow found."""
+        """Return the flow's findings in one line."""
         line = f"{summary['month']}: {summary['orders']:,} orders for {summary['revenue']:,.2f}"
         print(line)
         return line

@@ -1,4 +1,4 @@
-"""Start one flow run for each warehouse, and collect what the flows and their tasks returned.
+"""Start one flow run for each warehouse with dynamic task mapping, and read the results of the flows and their tasks.
 
 The flow is ``flows/stock_count.py``, served as the deployment "stock-count/demo".
 """
@@ -15,18 +15,18 @@ from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOpe
 
 @dag(schedule=None, tags=["example", "prefect"], doc_md=__doc__)
 def example_prefect_mapped() -> None:
-    """Have Prefect count all warehouses at once."""
+    """Count all warehouses in Prefect at the same time."""
 
     # [START map]
     @task
     def warehouses() -> list[dict[str, Any]]:
-        """The parameters of one flow run each; how many there are is known only now."""
+        """Return the parameters of each flow run; their number is known only at run time."""
         return [{"warehouse": name} for name in ("north", "south", "west")]
 
     start = PrefectStartFlowRunOperator.partial(
         task_id="start",
         deployment="stock-count/demo",
-        wait_for_completion=False,  # the tasks that fetch the results wait
+        wait_for_completion=False,  # the tasks that read the results wait
     ).expand(parameters=warehouses())
     # [END map]
 
@@ -34,20 +34,20 @@ def example_prefect_mapped() -> None:
     total = PrefectGetTaskRunResultOperator.partial(
         task_id="total",
         deferrable=True,
-    ).expand(flow_run_id=start.output)  # without task_name: what the flow itself returned
+    ).expand(flow_run_id=start.output)  # without task_name: the result of the flow
     # [END flow_result]
 
     # [START task_result]
     shelves = PrefectGetTaskRunResultOperator.partial(
         task_id="shelves",
-        task_name="count_shelf",  # a task of the flow, called for each shelf: its values in order, as a list
+        task_name="count_shelf",  # a task that the flow calls for each shelf: a list of results, in order
         deferrable=True,
     ).expand(flow_run_id=start.output)
     # [END task_result]
 
     @task
     def report(totals: list[dict[str, Any]], counted: list[list[dict[str, Any]]]) -> str:
-        """Say in one line what was counted."""
+        """Return the totals in one line."""
         pieces = sum(total["pieces"] for total in totals)
         line = f"{pieces} pieces on {sum(map(len, counted))} shelves"
         print(line)

@@ -1,4 +1,4 @@
-"""Rename a flow run, then stop it; and stop whatever else this Dag run has started.
+"""Rename a flow run, cancel it, and cancel all other flow runs that this Dag run started.
 
 The flow is ``flows/stock_count.py``, served as the deployment "stock-count/demo".
 """
@@ -18,7 +18,7 @@ from airflow_provider_prefect.operators.flow_run import (
 
 @dag(schedule=None, tags=["example", "prefect"], doc_md=__doc__)
 def example_prefect_rename_and_cancel() -> None:
-    """Start counts that would take an hour, and stop them."""
+    """Start counts that would take an hour, and cancel them."""
     tag = "{{ dag.dag_id }} {{ run_id }}"
     hours = {"warehouse": "north", "seconds_per_shelf": 1200}
 
@@ -45,7 +45,7 @@ def example_prefect_rename_and_cancel() -> None:
     cancel = PrefectCancelFlowRunOperator(
         task_id="cancel",
         flow_run_id=start.output,
-        wait_for_completion=True,  # until the flow run has ended, not only until it is asked to
+        wait_for_completion=True,  # wait until the flow run has finished
         deferrable=True,
     )
     # [END cancel]
@@ -54,13 +54,13 @@ def example_prefect_rename_and_cancel() -> None:
     cancel_the_rest = PrefectCancelFlowRunOperator(
         task_id="cancel_the_rest",
         deployment="stock-count/demo",
-        tags=[tag],  # only those runs of the deployment that this Dag run has started
+        tags=[tag],  # only flow runs that this Dag run started
     )
     # [END cancel_all]
 
     @task
     def report(state: str, others: list[dict[str, Any]]) -> str:
-        """Say what became of the flow runs."""
+        """Return the final states in one line."""
         line = f"{state}; of the rest: {', '.join(run['state'] for run in others)}"
         print(line)
         return line

@@ -1,4 +1,4 @@
-"""Start a Prefect flow run in one task and wait for it in another, with work of Airflow's own in between.
+"""Start a Prefect flow run in one task and wait for it in another, with other work in between.
 
 The flow is ``flows/stock_count.py``, served as the deployment "stock-count/demo".
 """
@@ -17,7 +17,7 @@ from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 
 @dag(schedule=None, tags=["example", "prefect"], doc_md=__doc__)
 def example_prefect_sensor() -> None:
-    """Have Prefect count a warehouse while Airflow does something else."""
+    """Count a warehouse in Prefect while Airflow does other work."""
     # [START start]
     start = PrefectStartFlowRunOperator(
         task_id="start",
@@ -29,7 +29,7 @@ def example_prefect_sensor() -> None:
 
     @task
     def meanwhile() -> str:
-        """Work that does not have to wait for Prefect."""
+        """Do work that does not depend on Prefect."""
         return "the delivery notes are printed"
 
     # [START wait]
@@ -44,7 +44,7 @@ def example_prefect_sensor() -> None:
     # [START view]
     @task
     def report(run: dict[str, Any]) -> str:
-        """Say how the flow run ended."""
+        """Return the final state of the flow run in one line."""
         line = f"{run['name']} ended {run['state_name']} at {run['end_time']}: {run['url']}"
         print(line)
         return line
@@ -55,7 +55,7 @@ def example_prefect_sensor() -> None:
     # [START hook]
     @task
     def counted(flow_run_id: str) -> list[str]:
-        """What the flow run has logged, read in a task of our own."""
+        """Return the flow run's log lines about shelves, read with the hook."""
         lines = PrefectHook().read_flow_run_logs(flow_run_id, level=logging.INFO)
         return [line.message for line in lines if line.message.startswith("Shelf ")]
 

@@ -1,8 +1,7 @@
-"""Start a Prefect flow run, wait for it without holding a worker, and use what it returned.
+"""Start a Prefect flow run, wait for it in deferrable mode, and read its result.
 
-The flow is ``flows/sales_report.py``; a Prefect server has to serve it as the deployment
-"sales-report/demo", and the Airflow connection "prefect_default" has to lead to that server. ``make demo``
-does both.
+The flow is ``flows/sales_report.py``. It must be served as the deployment "sales-report/demo", and the Airflow
+connection "prefect_default" must point to the Prefect server. ``make demo`` does both.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOpera
 
 @dag(schedule=None, params={"month": "2026-10"}, tags=["example", "prefect"], doc_md=__doc__)
 def example_prefect_start_flow_run() -> None:
-    """Have Prefect total a month's sales, then read the totals in Airflow."""
+    """Total a month's sales in Prefect, then read the totals in Airflow."""
     # [START start]
     summarise = PrefectStartFlowRunOperator(
         task_id="summarise",
         deployment="sales-report/demo",
         parameters={"month": "{{ params.month }}"},
-        fetch_result=True,  # pushes what the flow returned as the XCom "result"
-        deferrable=True,  # the triggerer waits, no worker does
+        fetch_result=True,  # push the flow's return value as the XCom "result"
+        deferrable=True,  # wait in the triggerer, without a worker slot
     )
     # [END start]
 
     # [START result]
     @task
     def report(summary: dict[str, Any]) -> str:
-        """Say in one line what the flow found."""
+        """Return the flow's findings in one line."""
         best = summary["regions"][0]
         line = (
             f"{summary['month']}: {summary['orders']:,} orders for {summary['revenue']:,.2f}; "

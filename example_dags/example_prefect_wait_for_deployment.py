@@ -1,4 +1,4 @@
-"""Wait for a flow run that somebody else starts: Prefect's own schedule, or another team.
+"""Wait for a flow run that is started elsewhere, for example by a schedule in Prefect or by another team.
 
 The flow is ``flows/sales_report.py``, served as the deployment "sales-report/demo".
 """
@@ -16,8 +16,8 @@ from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 
 @dag(schedule=None, tags=["example", "prefect"], doc_md=__doc__)
 def example_prefect_wait_for_deployment() -> None:
-    """Go on with what the newest sales report says, whoever asked for it."""
-    # Somebody else's work. It stands here only so that the example has something to wait for.
+    """Read the result of the newest sales report, whoever started it."""
+    # Stands for the other team: it gives the sensor a flow run to wait for.
     somebody = PrefectStartFlowRunOperator(
         task_id="somebody_starts_it",
         deployment="sales-report/demo",
@@ -29,7 +29,7 @@ def example_prefect_wait_for_deployment() -> None:
     wait = PrefectFlowRunSensor(
         task_id="wait",
         deployment="sales-report/demo",
-        since="{{ dag_run.start_date }}",  # a Dag with a schedule can leave this out: its data interval counts
+        since="{{ dag_run.start_date }}",  # not needed with a schedule: the default is the start of the data interval
         tags=["nightly"],
         timeout=3600,
         deferrable=True,
@@ -45,7 +45,7 @@ def example_prefect_wait_for_deployment() -> None:
 
     @task
     def report(summary: dict[str, Any]) -> str:
-        """Say in one line what the flow found."""
+        """Return the flow's findings in one line."""
         line = f"{summary['month']}: {summary['orders']:,} orders"
         print(line)
         return line

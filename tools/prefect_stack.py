@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -36,7 +37,8 @@ class PrefectServer:
     ``environment`` is a virtual environment with Prefect in it, ``home`` the folder that everything is kept
     in. The server keeps its port and its database from one ``start`` to the next, so it can be stopped and
     started again while others hold on to its address. ``settings`` are more of Prefect's own, for example
-    ``PREFECT_SERVER_API_AUTH_STRING`` or ``PREFECT_SERVER_CSRF_PROTECTION_ENABLED``.
+    ``PREFECT_SERVER_API_AUTH_STRING`` or ``PREFECT_SERVER_CSRF_PROTECTION_ENABLED``. ``made`` is the ``kept`` of
+    another server of this version, which has ended: the server begins with a copy, and so starts much sooner.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class PrefectServer:
         *,
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
+        made: Path | None = None,
     ) -> None:
         self.environment = environment.absolute()
         self.home = home.absolute()
@@ -53,6 +56,8 @@ class PrefectServer:
         self.settings = dict(settings or {})
         self.results = self.home / "results"
         self.results.mkdir(parents=True, exist_ok=True)
+        self.kept = self.home / "prefect"
+        self._made = made
         self._served: list[Child] = []
         command = [self.environment / "bin" / "prefect", "server", "start"]
         self._server = Child(
@@ -87,7 +92,7 @@ class PrefectServer:
         return {
             **clean_environment(self.environment, self.home),
             "DO_NOT_TRACK": "1",
-            "PREFECT_HOME": str(self.home / "prefect"),
+            "PREFECT_HOME": str(self.kept),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_UI_URL": self.ui_url,
             "PREFECT_SERVER_UI_API_URL": self.api_url,
@@ -102,6 +107,8 @@ class PrefectServer:
 
     def launch(self) -> None:
         """Start the server."""
+        if self._made is not None and not self.kept.exists():
+            shutil.copytree(self._made, self.kept)
         self._server.start()
 
     def wait_until_ready(self, timeout: float = 120) -> None:

@@ -90,6 +90,11 @@ def forget(session: int) -> None:
     _tell(f"-{session}\n")
 
 
+def own() -> set[int]:
+    """In the parent: the reaper, which ends by itself when the parent has."""
+    return set() if _reaper is None else {_reaper.pid}
+
+
 def _tell(line: str) -> None:
     global _pipe, _reaper
     if _pipe is None:

@@ -1,13 +1,15 @@
 """Run several targets of make, some at once and in this order: ``python -m tools.side_by_side make a b c``.
 
 Tests against real servers wait most of the time, so several runs of pytest together are ready much sooner than one
-after the other. Every line of output begins with the name of its target, and the last lines say how each has ended.
+after the other. Every line of output begins with the name of its target; then come the slowest tests of all targets
+together, and the last lines say how each has ended. Whatever ends this program ends everything that it has started.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -15,17 +17,28 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from tools import descendants, reaper
 from tools.processes import say, stop_on_signals
+
+PATIENCE = 10.0
+"""Seconds that what runs has for its end when it is asked to stop; pytest stops its servers in them."""
+
+SLOWEST = 15
+"""How many of the slowest tests are shown."""
 
 _saying = threading.Lock()
 _COUNTED = re.compile(r"(\d+) (passed|failed|error|skipped)")
 _OF_MAKE = re.compile(r"\w*make(\[\d+\])?: ")
 _BAD = re.compile(r"(FAILED|ERROR) ")
+_TOOK = re.compile(r"(\d+\.\d+)s (setup|call|teardown) +(\S.*)")
 _SHOWN = 20
 
 
 class Target:
-    """One target of make; ``last_line`` is what it has said last, and not make; ``bad`` the tests that have failed."""
+    """One target of make; ``last_line`` is what it has said last, and not make; ``bad`` the tests that have failed.
+
+    ``took`` holds how long its slowest tests took, in seconds, and which.
+    """
 
     def __init__(self, make: str, name: str, width: int) -> None:
         self.name = name
@@ -33,14 +46,15 @@ class Target:
         self.last_line = "not started"
         self.failed = True
         self.bad: list[str] = []
+        self.took: list[tuple[float, str]] = []
         self._command = [make, "--no-print-directory", name]
-        self._process: subprocess.Popen[str] | None = None
 
     def run(self, stopped: threading.Event) -> None:
         """Run it and show what it says."""
         if stopped.is_set():
             return
         began = time.monotonic()
+        # In a session of its own Ctrl-C in a terminal does not reach it: it is asked to stop, once.
         with subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
@@ -48,38 +62,44 @@ class Target:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-        ) as self._process:
-            assert self._process.stdout is not None
-            for line in self._process.stdout:
-                if line.strip() and not _OF_MAKE.match(line):
-                    self.last_line = line.rstrip()
-                if _BAD.match(line):
-                    self.bad.append(line.rstrip())
-                with _saying:
-                    say(f"{self.label} | {line.rstrip()}")
-        self.failed = self._process.returncode != 0
+            start_new_session=True,
+        ) as process:
+            reaper.watch(process.pid)
+            assert process.stdout is not None
+            for line in process.stdout:
+                self._take(line.rstrip())
+        reaper.forget(process.pid)
+        self.failed = process.returncode != 0
         self.last_line = f"{self.last_line.strip('= ')} ({time.monotonic() - began:.0f} s in all)"
 
-    def stop(self) -> None:
-        """Tell make to stop; it tells what it runs."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+    def _take(self, line: str) -> None:
+        if line and not _OF_MAKE.match(line):
+            self.last_line = line
+        if _BAD.match(line):
+            self.bad.append(line)
+        if found := _TOOK.match(line):
+            seconds, phase, test = found.groups()
+            self.took.append((float(seconds), f"{test}{'' if phase == 'call' else f' ({phase})'}"))
+        with _saying:
+            say(f"{self.label} | {line}")
 
 
 def main(make: str, *names: str) -> int:
     """Run the targets, and return 1 if one of them fails."""
     stop_on_signals()
+    descendants.adopt()
+    os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --durations={SLOWEST}".strip()
     targets = [Target(make, name, max(map(len, names))) for name in names]
     stopped = threading.Event()
     with ThreadPoolExecutor(at_once()) as pool:
         try:
             for run in [pool.submit(target.run, stopped) for target in targets]:
                 run.result()
-        except BaseException:
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # it is ending already, and within seconds
             stopped.set()
-            for target in targets:
-                target.stop()
-            raise
+            descendants.end_all(PATIENCE)
     return summarise(targets)
 
 
@@ -89,8 +109,14 @@ def at_once() -> int:
 
 
 def summarise(targets: Sequence[Target]) -> int:
-    """Say how each has ended, and how many tests that were."""
+    """Say which tests took longest, how each target has ended, and how many tests that were."""
     say()
+    width = max(len(target.label) for target in targets)
+    took = sorted(((seconds, test, target) for target in targets for seconds, test in target.took), key=_by_seconds)
+    if took:
+        say(f"== The {min(SLOWEST, len(took))} slowest tests")
+    for seconds, test, target in took[:SLOWEST]:
+        say(f"   {seconds:6.1f} s  {target.name.ljust(width)}  {test}")
     counts = dict.fromkeys(("passed", "failed", "skipped"), 0)
     for target in targets:
         say(f"== {target.label} {'FAILED' if target.failed else 'passed'}: {target.last_line}")
@@ -100,6 +126,10 @@ def summarise(targets: Sequence[Target]) -> int:
             say(f"   {line}")
     say(", ".join(f"{number} {kind}" for kind, number in counts.items()))
     return int(any(target.failed for target in targets))
+
+
+def _by_seconds(took: tuple[float, str, Target]) -> float:
+    return -took[0]
 
 
 if __name__ == "__main__":

@@ -10,43 +10,65 @@
     │   ├── NotFound                404
     │   │   ├── DeploymentNotFound
     │   │   └── FlowRunNotFound
+    │   │       └── FlowRunDeleted  deleted while it was waited for; nothing says how it ended
     │   ├── InvalidRequest          400, 409 or 422: what was sent is refused, and will be refused again
-    │   └── MalformedAnswer         the answer is not what Prefect sends
-    ├── Unreachable                 no usable answer although asked for long enough
-    ├── FlowRunTimeout              waited long enough
+    │   └── MalformedAnswer         the response is not one of Prefect
+    ├── Unreachable                 Prefect is not answering
+    ├── FlowRunTimeout              the wait ended before the flow run
     │   ├── WaitTimeout             not finished in time
     │   └── StartTimeout            not started in time
-    ├── FlowRunUnsuccessful         the flow run ended, and not in COMPLETED
+    ├── FlowRunUnsuccessful         the flow run did not complete
     │   ├── FlowRunFailed
     │   ├── FlowRunCrashed
     │   └── FlowRunCancelled
-    └── ResultError                 what the flow run returned cannot be handed on
+    │       └── FlowRunCancelledByPrefect   by a concurrency limit or an automation, not by a person
+    └── ResultError                 a result cannot be read
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_prefect.client.model import FlowRun
 
-_EXCERPT = 300
-
 
 class PrefectError(Exception):
-    """Anything that goes wrong between Airflow and Prefect."""
+    """Raised when anything goes wrong between Airflow and Prefect.
+
+    It can be copied and pickled together with its attributes, whatever arguments its class takes: executors, retry
+    policies and error trackers do that.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[PrefectError], args: tuple[Any, ...], attributes: dict[str, Any]) -> PrefectError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigurationError(PrefectError, ValueError):
-    """An argument or a field of the connection is wrong; the message names it and the way out."""
+    """Raised when an argument or a field of the connection is wrong; the message names it and the way out."""
 
 
 class UnsupportedByApi(ConfigurationError):
-    """The connection's API has no use for this argument; the message says what takes its place."""
+    """Raised when the connection's API has no use for an argument; the message says what takes its place."""
+
+    @classmethod
+    def naming(cls, argument: str, value: Any, api_name: str, instead: str) -> UnsupportedByApi:
+        """Return the error for ``argument``, whose value is shown if it is text."""
+        shown = f"{argument}={value!r}" if isinstance(value, str) else argument
+        return cls(f"{shown} is not supported by {api_name}: {instead}")
 
 
 class ApiError(PrefectError):
-    """Prefect answered, but not with success. ``status`` is the HTTP status."""
+    """Raised when Prefect answered, but not with success. ``status`` is the HTTP status."""
+
+    retry_after: float = 0.0
+    """Seconds that Prefect asked to wait before the next request (``Retry-After``)."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -54,11 +76,11 @@ class ApiError(PrefectError):
 
 
 class AuthenticationError(ApiError):
-    """The credentials are missing, wrong or not allowed to do this (401, 403)."""
+    """Raised when the credentials are missing, wrong or not allowed to do this (401, 403)."""
 
 
 class NotFound(ApiError):
-    """What was asked for is not there. ``detail`` is Prefect's own word, empty if something else answered."""
+    """Raised when something does not exist. ``detail`` is Prefect's own word, empty if something else answered."""
 
     def __init__(self, message: str, status: int = 404, detail: str = "") -> None:
         super().__init__(message, status)
@@ -66,17 +88,21 @@ class NotFound(ApiError):
 
 
 class DeploymentNotFound(NotFound):
-    """No such deployment, or no deployment of such a flow."""
+    """Raised when there is no such deployment, or no deployment of such a flow."""
 
 
 class FlowRunNotFound(NotFound):
-    """Prefect knows no flow run of this id: it was deleted, or belongs to another server or workspace."""
+    """Raised when there is no such flow run: it was deleted, or belongs to another server or workspace."""
+
+
+class FlowRunDeleted(FlowRunNotFound):
+    """Raised when a flow run was deleted while it was waited for, and nothing says how it ended."""
 
 
 class InvalidRequest(ApiError):
-    """Prefect refuses what was sent (400, 409, 422) and would refuse it again; its reason is in the message.
+    """Raised when Prefect refuses what was sent (400, 409, 422) and would refuse it again, with its reason.
 
-    ``fields`` names what it complains of, where it says so.
+    ``fields`` names what it complains about, where it says so.
     """
 
     def __init__(self, message: str, status: int, fields: tuple[str, ...] = ()) -> None:
@@ -85,23 +111,23 @@ class InvalidRequest(ApiError):
 
 
 class MalformedAnswer(ApiError):
-    """The answer is not what Prefect sends: a proxy's page, a UI's page, or half an answer.
+    """Raised when the response is not one of Prefect: a proxy's page, a UI's page, half a response, or one of another
+    shape. The message names the request, and the field that is wrong.
 
     ``is_page`` says that it is a web page.
     """
 
-    def __init__(self, status: int, text: str) -> None:
-        excerpt = " ".join(text[:_EXCERPT].split()) or "an empty body"
-        super().__init__(f"HTTP {status} with something that is not Prefect's JSON: {excerpt}", status)
-        self.is_page = text.lstrip()[:100].lower().startswith(("<!doctype html", "<html"))
+    def __init__(self, message: str, status: int, is_page: bool = False) -> None:
+        super().__init__(message, status)
+        self.is_page = is_page
 
 
 class Unreachable(PrefectError):
-    """No usable answer: the network, TLS, a proxy, or a server that is down, although asked for long enough."""
+    """Raised when Prefect is not answering: the network, TLS, a proxy, or a server that is down for too long."""
 
 
 class FlowRunTimeout(PrefectError):
-    """The wait ended before the flow run did."""
+    """Raised when the wait ended before the flow run did."""
 
     def __init__(self, message: str, flow_run_id: str) -> None:
         super().__init__(message)
@@ -109,15 +135,15 @@ class FlowRunTimeout(PrefectError):
 
 
 class WaitTimeout(FlowRunTimeout):
-    """The flow run had not finished when the time was up."""
+    """Raised when the flow run had not finished in time."""
 
 
 class StartTimeout(FlowRunTimeout):
-    """The flow run had not started when the time to start was up."""
+    """Raised when the flow run had not started in time."""
 
 
 class FlowRunUnsuccessful(PrefectError):
-    """The flow run ended, and not in COMPLETED. ``run`` is the flow run as it ended."""
+    """Raised when the flow run did not complete. ``run`` is the flow run as it ended."""
 
     def __init__(self, message: str, run: FlowRun) -> None:
         super().__init__(message)
@@ -125,16 +151,20 @@ class FlowRunUnsuccessful(PrefectError):
 
 
 class FlowRunFailed(FlowRunUnsuccessful):
-    """The flow run ended in a state of type FAILED."""
+    """Raised when the flow run ended in a state of type FAILED."""
 
 
 class FlowRunCrashed(FlowRunUnsuccessful):
-    """The flow run ended in a state of type CRASHED: its infrastructure failed, not its code."""
+    """Raised when the flow run ended in a state of type CRASHED: its infrastructure failed, not its code."""
 
 
 class FlowRunCancelled(FlowRunUnsuccessful):
-    """The flow run ended in a state of type CANCELLED."""
+    """Raised when the flow run ended in a state of type CANCELLED."""
+
+
+class FlowRunCancelledByPrefect(FlowRunCancelled):
+    """Raised when a concurrency limit or an automation of Prefect has cancelled the flow run, and not a person."""
 
 
 class ResultError(PrefectError):
-    """What the flow run returned cannot be handed on; the message says why and how the flow can hand it on."""
+    """Raised when a result cannot be read; the message says why, and how the flow can make it readable."""

@@ -1,11 +1,15 @@
-"""What Prefect knows, as frozen values. Fields we do not use are ignored, so a newer server breaks nothing."""
+"""What Prefect knows, as frozen values. Unused fields are ignored, so that a newer server breaks nothing."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from airflow_provider_prefect.client import printable
+from airflow_provider_prefect.client.fields import Fields, WrongShape
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 """The state types in which a flow run has ended. Names explain; only the type decides."""
@@ -13,21 +17,23 @@ FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 LIVE = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED")
 """The state types of a flow run that neither has ended nor is being cancelled."""
 
+STATE_TYPES = (*LIVE, "CANCELLING", *FINAL)
+"""All state types of Prefect 2 and 3."""
+
 NOT_STARTED = ("SCHEDULED", "PENDING")
 """The state types of a flow run whose code has not begun to run."""
 
+
+RESOURCE_PREFIX = "prefect.flow-run."
+"""What the id of a flow run begins with in Prefect's events."""
 
 ALL = -1
 """The map index that means all runs of a mapped task, as in Prefect 1."""
 
 
-def _time(value: str | None) -> datetime | None:
-    return datetime.fromisoformat(value) if value else None
-
-
 @dataclass(frozen=True)
 class State:
-    """A state of a flow run or a task run."""
+    """Describe a state of a flow run or a task run."""
 
     id: str
     type: str
@@ -37,20 +43,38 @@ class State:
     data: Any = None
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> State:
+    def from_json(cls, record: Any) -> State:
+        """Return the state that a parsed response describes.
+
+        :raises WrongShape: its type is none that is known, or another field has a wrong type.
+        """
+        fields = Fields(record)
+        type_ = _state_type(fields, "type")
         return cls(
-            id=record.get("id") or "",
-            type=record["type"],
-            name=record.get("name") or record["type"].capitalize(),
-            message=record.get("message"),
-            timestamp=_time(record.get("timestamp")),
-            data=record.get("data"),
+            id=fields.optional_text("id") or "",
+            type=type_,
+            name=printable.line(fields.optional_text("name") or type_.capitalize()),
+            message=fields.optional_text("message"),
+            timestamp=fields.optional_time("timestamp"),
+            data=fields.value("data"),
         )
 
     def __str__(self) -> str:
-        """``Completed``, or ``AllGood (COMPLETED)`` where the name does not give the type away."""
-        named = self.name if self.name.upper() == self.type else f"{self.name} ({self.type})"
-        return f"{named}: {self.message}" if self.message else named
+        """Return ``Completed``, or ``AllGood (COMPLETED)`` where the name does not show the type; with its message.
+
+        It is fit to be shown, whatever the flow has written into the message.
+        """
+        name = printable.line(self.name)
+        named = name if name.upper() == self.type else f"{name} ({self.type})"
+        return f"{named}: {printable.block(self.message)}" if self.message else named
+
+
+def _state_type(fields: Fields, name: str) -> str:
+    """Return a state type, which has to be one that is known: nothing is assumed of whether another one is final."""
+    found = fields.text(name)
+    if found not in STATE_TYPES:
+        raise WrongShape(name, f"is {printable.line(found, 40)!r} and not one of {', '.join(STATE_TYPES)}")
+    return found
 
 
 _UNKNOWN = State(id="", type="PENDING", name="Unknown")
@@ -58,7 +82,7 @@ _UNKNOWN = State(id="", type="PENDING", name="Unknown")
 
 @dataclass(frozen=True)
 class FlowRun:
-    """A flow run as Prefect last showed it."""
+    """Describe a flow run as Prefect last showed it."""
 
     id: str
     name: str
@@ -75,6 +99,8 @@ class FlowRun:
     context: Mapping[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     expected_start_time: datetime | None = None
+    next_scheduled_start_time: datetime | None = None
+    """When it is to run again, after it was put back to scheduled."""
     start_time: datetime | None = None
     end_time: datetime | None = None
     auto_scheduled: bool = False
@@ -82,24 +108,51 @@ class FlowRun:
     work_queue_name: str | None = None
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> FlowRun:
+    def from_json(cls, record: Any) -> FlowRun:
+        """Return the flow run that a parsed response describes.
+
+        :raises WrongShape: a field is missing or of a wrong type. Prefect 2 and 3 show no flow run without a state.
+        """
+        fields = Fields(record)
         return cls(
-            id=record["id"],
-            name=record["name"],
-            state=State.from_json(record["state"]) if record.get("state") else _UNKNOWN,
-            flow_id=record.get("flow_id"),
-            deployment_id=record.get("deployment_id"),
-            parameters=record.get("parameters") or {},
-            tags=tuple(record.get("tags") or ()),
-            labels=record.get("labels"),
-            context=record.get("context") or {},
-            idempotency_key=record.get("idempotency_key"),
-            expected_start_time=_time(record.get("expected_start_time")),
-            start_time=_time(record.get("start_time")),
-            end_time=_time(record.get("end_time")),
-            auto_scheduled=bool(record.get("auto_scheduled")),
-            work_pool_name=record.get("work_pool_name"),
-            work_queue_name=record.get("work_queue_name"),
+            id=fields.identifier("id"),
+            name=fields.name("name"),
+            state=fields.part("state", State.from_json),
+            flow_id=fields.optional_identifier("flow_id"),
+            deployment_id=fields.optional_identifier("deployment_id"),
+            parameters=fields.mapping("parameters"),
+            tags=fields.texts("tags"),
+            labels=fields.optional_mapping("labels"),
+            context=fields.mapping("context"),
+            idempotency_key=fields.optional_text("idempotency_key"),
+            expected_start_time=fields.optional_time("expected_start_time"),
+            next_scheduled_start_time=fields.optional_time("next_scheduled_start_time"),
+            start_time=fields.optional_time("start_time"),
+            end_time=fields.optional_time("end_time"),
+            auto_scheduled=fields.flag("auto_scheduled"),
+            work_pool_name=fields.optional_text("work_pool_name"),
+            work_queue_name=fields.optional_text("work_queue_name"),
+        )
+
+    @classmethod
+    def from_event(cls, resource: Mapping[str, Any], occurred: datetime | None) -> FlowRun:
+        """Return the flow run that an event of Prefect is about, in the state that the event names.
+
+        :raises WrongShape: a field is missing or of a wrong type.
+        """
+        fields = Fields(resource)
+        type_ = _state_type(fields, "prefect.state-type")
+        return cls(
+            id=fields.identifier("prefect.resource.id").removeprefix(RESOURCE_PREFIX),
+            name=printable.line(fields.optional_text("prefect.resource.name") or ""),
+            state=State(
+                id="",
+                type=type_,
+                name=printable.line(fields.optional_text("prefect.state-name") or type_.capitalize()),
+                message=fields.optional_text("prefect.state-message") or None,
+                timestamp=fields.optional_time("prefect.state-timestamp") or occurred,
+            ),
+            end_time=occurred if type_ in FINAL else None,
         )
 
     @property
@@ -109,32 +162,31 @@ class FlowRun:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment: a flow that can be started from outside."""
+    """Describe a deployment: a flow that can be started from outside."""
 
     id: str
     name: str
     flow_id: str
-    paused: bool = False
     status: str | None = None
-    work_pool_name: str | None = None
-    work_queue_name: str | None = None
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Deployment:
+    def from_json(cls, record: Any) -> Deployment:
+        """Return the deployment that a parsed response describes.
+
+        :raises WrongShape: a field is missing or of a wrong type.
+        """
+        fields = Fields(record)
         return cls(
-            id=record["id"],
-            name=record["name"],
-            flow_id=record["flow_id"],
-            paused=bool(record.get("paused")),
-            status=record.get("status"),
-            work_pool_name=record.get("work_pool_name"),
-            work_queue_name=record.get("work_queue_name"),
+            id=fields.identifier("id"),
+            name=fields.name("name"),
+            flow_id=fields.identifier("flow_id"),
+            status=fields.optional_text("status"),
         )
 
 
 @dataclass(frozen=True)
 class TaskRun:
-    """A task run: one call of a task within a flow run."""
+    """Describe a task run: one call of a task within a flow run."""
 
     id: str
     name: str
@@ -144,25 +196,28 @@ class TaskRun:
     dynamic_key: str | None = None
     flow_run_run_count: int = 0
     """Which run of the flow run it belongs to: 2 after the flow's first retry, 0 if it never began."""
-    expected_start_time: datetime | None = None
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> TaskRun:
+    def from_json(cls, record: Any) -> TaskRun:
+        """Return the task run that a parsed response describes.
+
+        :raises WrongShape: a field is missing or of a wrong type. A task run that has not begun may have no state.
+        """
+        fields = Fields(record)
         return cls(
-            id=record["id"],
-            name=record["name"],
-            flow_run_id=record.get("flow_run_id"),
-            state=State.from_json(record["state"]) if record.get("state") else _UNKNOWN,
-            task_key=record.get("task_key"),
-            dynamic_key=record.get("dynamic_key"),
-            flow_run_run_count=record.get("flow_run_run_count") or 0,
-            expected_start_time=_time(record.get("expected_start_time")),
+            id=fields.identifier("id"),
+            name=fields.name("name"),
+            flow_run_id=fields.optional_identifier("flow_run_id"),
+            state=fields.optional_part("state", State.from_json) or _UNKNOWN,
+            task_key=fields.optional_text("task_key"),
+            dynamic_key=fields.optional_text("dynamic_key"),
+            flow_run_run_count=fields.optional_number("flow_run_run_count") or 0,
         )
 
 
 @dataclass(frozen=True)
 class Selected:
-    """The task runs whose results are meant; ``many`` says that they are to be a list, however few they are."""
+    """Name the task runs whose results are meant; ``many`` says that they are a list, however few they are."""
 
     task_runs: tuple[TaskRun, ...]
     many: bool
@@ -170,7 +225,7 @@ class Selected:
 
 @dataclass(frozen=True)
 class LogRecord:
-    """One line that a flow run or one of its task runs has logged. ``level`` is Python's number."""
+    """Hold one line that a flow run or one of its task runs has logged. ``level`` is Python's number."""
 
     id: str
     level: int
@@ -181,21 +236,26 @@ class LogRecord:
     task_run_id: str | None = None
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> LogRecord:
+    def from_json(cls, record: Any) -> LogRecord:
+        """Return the log line that a parsed response describes.
+
+        :raises WrongShape: a field is missing or of a wrong type.
+        """
+        fields = Fields(record)
         return cls(
-            id=record["id"],
-            level=record["level"],
-            message=record["message"],
-            timestamp=datetime.fromisoformat(record["timestamp"]),
-            name=record.get("name") or "",
-            flow_run_id=record.get("flow_run_id"),
-            task_run_id=record.get("task_run_id"),
+            id=fields.identifier("id"),
+            level=fields.number("level"),
+            message=fields.text("message"),
+            timestamp=fields.time("timestamp"),
+            name=fields.optional_text("name") or "",
+            flow_run_id=fields.optional_identifier("flow_run_id"),
+            task_run_id=fields.optional_identifier("task_run_id"),
         )
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something a flow run has left in Prefect for people or programs to read."""
+    """Hold something that a flow run has left in Prefect for people or programs to read."""
 
     id: str
     key: str | None
@@ -204,11 +264,75 @@ class Artifact:
     flow_run_id: str | None = None
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Artifact:
+    def from_json(cls, record: Any) -> Artifact:
+        """Return the artifact that a parsed response describes.
+
+        :raises WrongShape: a field is missing or of a wrong type.
+        """
+        fields = Fields(record)
         return cls(
-            id=record["id"],
-            key=record.get("key"),
-            type=record.get("type"),
-            data=record.get("data"),
-            flow_run_id=record.get("flow_run_id"),
+            id=fields.identifier("id"),
+            key=fields.optional_text("key"),
+            type=fields.optional_text("type"),
+            data=fields.value("data"),
+            flow_run_id=fields.optional_identifier("flow_run_id"),
         )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Name what can be started: a deployment on Prefect 2 and 3, a version of a flow on Prefect 1.
+
+    :param id: what a flow run is created with.
+    :param name: the deployment's, or the flow's.
+    :param lineage: the :attr:`FlowRun.deployment_id` of its runs.
+    :param agent_labels: the labels of its runs on Prefect 1, if none are given.
+    """
+
+    id: str
+    name: str
+    lineage: str
+    agent_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NewFlowRun:
+    """Say what a flow run is created with; ``None`` leaves it to the deployment or the flow.
+
+    :param labels: kept with the run on Prefect 3.
+    :param agent_labels: which agents may run it on Prefect 1; an empty tuple is none at all.
+    """
+
+    parameters: Mapping[str, Any] | None = None
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] | None = None
+    agent_labels: tuple[str, ...] | None = None
+    context: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    scheduled_start_time: datetime | None = None
+    job_variables: Mapping[str, Any] | None = None
+    run_config: Mapping[str, Any] | None = None
+    work_queue_name: str | None = None
+    enforce_parameter_schema: bool | None = None
+
+
+@dataclass(frozen=True)
+class Created:
+    """Hold the outcome of a create: the flow run, and whether it is new or was found by its idempotency key.
+
+    ``resent`` says that the request was sent more than once, so that a run that is found may be its own.
+    """
+
+    run: FlowRun
+    is_new: bool
+    resent: bool = False
+
+
+def is_uuid(text: str) -> bool:
+    """Return whether ``text`` is a UUID, as all ids of Prefect are."""
+    try:
+        uuid.UUID(text)
+    except (ValueError, AttributeError, TypeError):
+        return False
+    return True

@@ -1,162 +1,126 @@
-"""Which failures are sent again, and when. Pure: the pauses are :class:`Sleep` effects.
+"""Which failures are sent again, and for how long: a transport around a transport.
 
-The pauses between tries are drawn by tenacity's full-jitter strategy; a server's ``Retry-After`` is never undercut.
-Which failures pass and which stay is from Prefect's own client (prefect 3.8.8, ``client/base.py``) and from the
-answers of a busy SQLite server, which says 503 and closes the connection.
+The pauses between tries are drawn by tenacity's full-jitter strategy and are never shorter than the server's
+``Retry-After``. Which failures are transient is taken from Prefect's own client (prefect 3.8.8, ``client/base.py``) and
+from the responses of a busy SQLite server, which answers 503 and closes the connection.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from functools import partial
 
 from tenacity import RetryCallState, Retrying, wait_random_exponential
 
-from airflow_provider_prefect.client import answers
-from airflow_provider_prefect.client.call import (
-    Call,
-    Effect,
-    FetchCsrfToken,
-    Renew,
-    Request,
-    Response,
-    Sleep,
-    T,
-    handled,
-)
-from airflow_provider_prefect.client.errors import AuthenticationError, MalformedAnswer, NotFound, Unreachable
+from airflow_provider_prefect.client import responses
+from airflow_provider_prefect.client.errors import ApiError, MalformedAnswer, Unreachable
+from airflow_provider_prefect.client.settings import Settings
+from airflow_provider_prefect.client.transport import Request, Response, Transport
 
 log = logging.getLogger(__name__)
 
-_PASSING = (408, 429, 502, 503, 504)
-_AMBIGUOUS = 500
-_CONFLICTS = 3
-_LONGEST = 30.0
+_TRANSIENT_STATUSES = (408, 429, 502, 503, 504)
+
+_NO_CONTENT = 204
+
+_REQUEST_TIMEOUT = 408
+
+_SERVER_ERROR = 500
+"""The server may have acted on the request before it failed, so only a repeatable request is sent again."""
+
+_MAX_INTEGRITY_CONFLICTS = 3
+
+_MAX_BACKOFF = 30.0
+"""Seconds."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """For how long trouble is waited out.
+    """Say for how long a request is sent again.
 
-    :param seconds: how long after the first failure of a request it is still sent again.
-    :param waiting: a flow run is being waited for. Then every answer that is not Prefect's own word on the flow run
-        is trouble that may pass, a proxy's 401, 403 or 404 too; a 401 or 403 has the connection read again.
+    :param seconds: how long after its first failure; 0 sends every request once.
+    :param clock: returns the time in seconds.
     """
 
     seconds: float
-    waiting: bool = False
     clock: Callable[[], float] = time.time
 
 
-def retried(call: Call[T], patience: Patience) -> Call[T]:
-    """``call``, each of its requests sent until it is answered usefully or ``patience`` ends.
+class RetryingTransport:
+    """Send each request until it succeeds or the patience is over, and raise an error instead of a failed response.
 
-    :raises Unreachable: the patience ended.
-    :raises ApiError: Prefect answered, and sending the request again would change nothing.
+    :param transport: what requests are sent through.
     """
-    return handled(call, partial(_answer, patience=patience))
 
+    def __init__(self, transport: Transport, patience: Patience) -> None:
+        self._transport = transport
+        self._patience = patience
 
-def _answer(effect: Effect, *, patience: Patience) -> Call[object]:
-    if isinstance(effect, Request):
-        return (yield from send(effect, patience))
-    return (yield effect)
+    @property
+    def settings(self) -> Settings:
+        return self._transport.settings
 
+    async def sleep(self, seconds: float) -> None:
+        await self._transport.sleep(seconds)
 
-def send(request: Request, patience: Patience) -> Call[Response]:
-    """The useful answer to ``request``; see :func:`retried`."""
-    tries = tokens = conflicts = 0
-    end: float | None = None
-    ambiguous = False
-    while True:
-        tries += 1
-        at_least = 0.0
-        try:
-            response = yield from request
-            if answers.asks_for_csrf_token(response) and tokens < _CONFLICTS:
-                tokens += 1
-                response = yield from FetchCsrfToken()
+    async def send(self, request: Request) -> Response:
+        """Return the successful response to ``request``.
+
+        :raises Unreachable: the patience is over.
+        :raises ApiError: Prefect answered, and sending the request again would change nothing.
+        """
+        patience = self._patience
+        tries = conflicts = 0
+        end: float | None = None
+        ambiguous = False
+        while True:
+            tries += 1
+            at_least = 0.0
+            failure: ApiError | Unreachable
+            try:
+                response = replace(await self._transport.send(request), resent=ambiguous, request=str(request))
                 if response.ok:
-                    continue
-            if response.ok:
-                _check_json(response)
-                return replace(response, resent=ambiguous)
-            trouble: Exception = answers.failure(response)
-            ambiguous |= response.status >= _AMBIGUOUS or response.status == 408
-            at_least = retry_after(response, patience.clock())
-            if answers.is_integrity_conflict(response):
-                conflicts += 1
-                passes = conflicts < _CONFLICTS
-            else:
-                passes = _passes(response, request, trouble, patience)
-        except (Unreachable, MalformedAnswer) as error:
-            # A web page stays one, unless it is a proxy's in front of a server that has answered before.
-            page = isinstance(error, MalformedAnswer) and error.is_page and not patience.waiting
-            trouble, passes = error, request.repeatable and not page
-            ambiguous = True
-        if not passes:
-            raise trouble
-        now = patience.clock()
-        if end is None:
-            end = now + patience.seconds
-        if now >= end:
-            raise trouble if not (patience.seconds or patience.waiting) else given_up(trouble, tries, patience.seconds)
-        if isinstance(trouble, AuthenticationError):
-            yield from Renew()
-        pause = min(at_least + backoff(tries), end - now)
-        log.warning("Prefect did not answer usefully (%s). Asking again in %.1f s.", trouble, pause)
-        yield from Sleep(pause)
+                    if response.status != _NO_CONTENT:
+                        response.json()  # what was cut off on its way is asked for again
+                    return response
+                failure = responses.error_from(response)
+                ambiguous |= response.status >= _SERVER_ERROR or response.status == _REQUEST_TIMEOUT
+                at_least = failure.retry_after
+                if responses.is_integrity_conflict(response):
+                    conflicts += 1
+                    is_transient = conflicts < _MAX_INTEGRITY_CONFLICTS
+                else:
+                    is_transient = _is_transient(response, request)
+            except (Unreachable, MalformedAnswer) as error:
+                is_page = isinstance(error, MalformedAnswer) and error.is_page
+                failure, is_transient = error, request.repeatable and not is_page
+                ambiguous = True
+            if not is_transient:
+                raise failure
+            now = patience.clock()
+            if end is None:
+                end = now + patience.seconds
+            if now >= end:
+                raise out_of_patience(failure, tries, patience.seconds) if patience.seconds else failure
+            pause = min(at_least + backoff(tries), end - now)
+            log.warning("Prefect is not answering (%s). Retrying in %.1f s.", failure, pause)
+            await self._transport.sleep(pause)
 
 
-def retry_after(response: Response, now: float) -> float:
-    """The seconds that ``Retry-After`` (a number or a date) asks to wait; 0 without one."""
-    value = response.headers.get("retry-after", "").strip()
-    if not value:
-        return 0.0
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0
-    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)
+def _is_transient(response: Response, request: Request) -> bool:
+    """Return whether sending ``request`` again may end in another response than this failure."""
+    return response.status in _TRANSIENT_STATUSES or (response.status == _SERVER_ERROR and request.repeatable)
 
 
-def _passes(response: Response, request: Request, trouble: Exception, patience: Patience) -> bool:
-    """Whether sending ``request`` again may get another answer than this failure."""
-    if response.status in _PASSING:
-        return True
-    if response.status == _AMBIGUOUS:
-        return request.repeatable
-    if patience.waiting:
-        return not (isinstance(trouble, NotFound) and "flow run" in trouble.detail.lower())
-    return False
-
-
-def _check_json(response: Response) -> None:
-    """An answer cut off on its way is a failure like any other, and asked for again."""
-    if response.status != 204:
-        try:
-            json.loads(response.text)
-        except ValueError:
-            raise MalformedAnswer(response.status, response.text) from None
-
-
-def backoff(tries: int, longest: float = _LONGEST) -> float:
-    """The pause after so many tries that have failed, in seconds; at most ``longest``."""
+def backoff(tries: int, longest: float = _MAX_BACKOFF) -> float:
+    """Return the pause after ``tries`` failures in a row, in seconds; at most ``longest``."""
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = tries
     return wait_random_exponential(multiplier=0.5, max=longest)(state)
 
 
-def given_up(trouble: Exception, tries: int, seconds: float) -> Unreachable:
-    """The error for trouble that has lasted too long."""
-    return Unreachable(f"{trouble} (asked {tries} times in {seconds:.0f} s)" if tries > 1 else str(trouble))
+def out_of_patience(failure: Exception, tries: int, seconds: float) -> Unreachable:
+    """Return the error for a failure that has lasted too long."""
+    return Unreachable(f"{failure} (tried {tries} times in {seconds:.0f} s)" if tries > 1 else str(failure))

@@ -1,4 +1,4 @@
-"""What a connection says about how to reach a Prefect API."""
+"""The settings of a connection: how to reach one Prefect API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Settings:
-    """How to reach one Prefect API. Whatever may be a secret is left out of its repr.
+    """Say how to reach one Prefect API. Whatever may be a secret is left out of its repr.
 
     :param api_url: the normalised API URL, without a trailing slash.
     :param ui_url: where its UI is, without a trailing slash.
@@ -45,7 +45,7 @@ class Settings:
 
     @property
     def authentication(self) -> str:
-        """How requests are authenticated, in words."""
+        """Return how requests are authenticated, in words."""
         if self.user is not None:
             return "user and password"
         if self.api_key is not None:
@@ -56,10 +56,10 @@ class Settings:
 
     @property
     def is_cloud(self) -> bool:
-        return self.api_url.startswith("https://api.prefect.cloud/")
+        return self.api_url.startswith(("https://api.prefect.cloud/", "https://api.private.prefect.cloud/"))
 
     def request_headers(self) -> dict[str, str]:
-        """The headers of every request, credentials among them."""
+        """Return the headers of every request, credentials among them."""
         headers = {"Accept": "application/json"}
         if self.user is not None:
             pair = f"{self.user}:{self.password or ''}".encode()
@@ -72,7 +72,7 @@ class Settings:
         return {name: value for name, value in headers.items() if name.lower() not in given} | dict(self.headers)
 
     def secrets(self) -> list[Any]:
-        """Everything that must not be shown, for a log's masker."""
+        """Return everything that must not be shown, for a log's masker."""
         headers = self.request_headers()
         derived = headers.get("Authorization", "").partition(" ")[2]
         return [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -15,64 +16,83 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_prefect import arguments, outcome, waits
-from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunTimeout, FlowRunUnsuccessful, PrefectError
+from airflow_provider_prefect.client.api import check_supported
+from airflow_provider_prefect.client.errors import FlowRunTimeout, FlowRunUnsuccessful, PrefectError
 from airflow_provider_prefect.client.model import FlowRun
-from airflow_provider_prefect.client.newest import NewestRun
-from airflow_provider_prefect.hooks.prefect import MAX_UNREACHABLE, PrefectHook
+from airflow_provider_prefect.client.retry import Patience
+from airflow_provider_prefect.client.transport import run as run_call
+from airflow_provider_prefect.client.wait.flow_run import Poller
+from airflow_provider_prefect.client.wait.newest import NewestRun, find_newest, wait_for_newest
+from airflow_provider_prefect.hooks.prefect import MAX_UNREACHABLE, PrefectHook, check_flow_run_id
 from airflow_provider_prefect.links import PrefectFlowRunLink
-from airflow_provider_prefect.waiter import FlowRunWaiter, checked_skip_on
+from airflow_provider_prefect.operators.base import CONNECTION, WaitingTask, push_identity, read_existing
+from airflow_provider_prefect.utils import arguments, events
+from airflow_provider_prefect.utils.arguments import Field
+from airflow_provider_prefect.utils.events import ConfigurationErrorForGood
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-_MIN_RESCHEDULE = 10.0
+_MIN_RESCHEDULE_INTERVAL = 10.0
+"""Seconds."""
 
 
-class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
+class PrefectFlowRunSensor(WaitingTask, BaseSensorOperator):
     """Wait until a flow run has ended, in any of Airflow's three modes with the same outcome.
 
-    The flow run is given by its id; or it is the newest run of a deployment, whoever starts it. A flow run that ends
-    FAILED, CRASHED or CANCELLED fails the task, or skips it with ``soft_fail``. It is never cancelled: whoever started
-    it owns it.
+    The flow run is given by its id, or it is the newest run of a deployment, whoever starts it. A flow run that ends
+    FAILED, CRASHED or CANCELLED fails the task, or skips it with ``soft_fail``. The sensor never cancels it.
 
-    XComs: ``flow_run_id``, ``flow_run_url`` and ``flow_run_name`` as soon as the task has seen the flow run; at its end
+    XComs: ``flow_run_id``, ``flow_run_url`` and ``flow_run_name`` as soon as the flow run is found; at its end
     ``state`` (its type). The return value is the finished run as plain JSON: ``id``, ``name``, ``state_type``,
     ``state_name``, ``state_message``, ``start_time``, ``end_time`` and ``url``.
 
     :param flow_run_id: the flow run to wait for. (templated)
     :param deployment: instead of it, ``flow/deployment`` or the id (UUID) of a deployment, whose newest run is waited
-        for; for the first one, if there is none yet. Runs that Prefect's scheduler has made for the future do not
-        count. In reschedule mode, which keeps nothing between two looks, each look is at the run that is the newest
-        then. (templated)
-    :param since: with ``deployment``: only runs that were to start at this time (a datetime or ISO 8601 text) or later
-        count. By default the start of the Dag run's data interval, if that has a length; otherwise when the previous
-        Dag run was to run. (templated)
+        for; or the first one, if there is none yet. Runs that Prefect's scheduler has created for the future do not
+        count. In reschedule mode, which keeps nothing between two pokes, each poke polls the run that is the newest at
+        that time. (templated)
+    :param since: with ``deployment``: only runs that were to start at this time or later count: a datetime or ISO 8601
+        text, which is in UTC if it names no zone, or a duration from now (in reschedule mode from each poke), negative
+        for the past: ``timedelta(hours=-1)`` or ``-PT1H``. By default the start of the Dag run's data interval, if the
+        interval has a length; otherwise when the previous Dag run was to run. (templated)
     :param tags: with ``deployment``: only runs that have all these tags count. (templated)
-    :param include_parameters: add ``parameters`` to the return value. They may hold secrets, and an XCom is kept in
-        clear.
-    :param deferrable: wait in the triggerer, without a worker slot. By default what ``[operators]
-        default_deferrable`` says.
-    :param poke_interval: seconds between two looks at the flow run: at least 3, in reschedule mode at least 10.
+    :param include_parameters: add ``parameters`` to the return value. They may hold secrets, and an XCom is stored in
+        clear text.
+    :param deferrable: wait in the triggerer, without a worker slot. By default the value of ``[operators]
+        default_deferrable``.
+    :param poke_interval: seconds between two polls of the flow run: at least 3, in reschedule mode at least 10.
     :param start_timeout: seconds (or a timedelta) within which the flow run has to leave SCHEDULED and PENDING. Not in
         reschedule mode. None by default.
     :param timeout: seconds within which it has to end; Airflow's own argument, a week by default.
-    :param soft_fail: skip the task, instead of failing it, when the time is up or the flow run ends unsuccessful. What
-        is wrong with the arguments or the connection fails it all the same.
-    :param max_unreachable: seconds for which the wait puts up with an API that does not answer usefully.
+    :param soft_fail: skip the task, instead of failing it, when the time is up or the flow run does not complete. A
+        wrong argument or connection fails it all the same.
+    :param max_unreachable: seconds for which the task tolerates that Prefect is not answering.
     :param stream_states: show the flow run's state changes in the task's log.
     :param stream_logs: show the flow run's log lines there too, each at its own level; in reschedule mode at the end.
-    :param fail_on_unsuccessful: whether a flow run that does not end in COMPLETED fails the task. Prefect 1's
-        ``wait_for_flow_run`` did not.
+    :param fail_on_unsuccessful: whether a flow run that does not complete fails the task. Prefect 1's
+        ``wait_for_flow_run`` did not fail.
     :param skip_on: types of final states, such as ``["CANCELLED"]``, that skip the task instead.
     :param retry_cancelled: let Airflow retry the task when the flow run was cancelled in Prefect.
     :param prefect_conn_id: the connection, of type ``prefect``. (templated)
     :raises AirflowFailException: an argument or the connection is wrong; no retry is made.
     :raises FlowRunUnsuccessful: the flow run ended FAILED, CRASHED or CANCELLED.
     :raises AirflowSensorTimeout: the time was up; no retry is made.
+    :raises FlowRunNotFound: Prefect has no such flow run.
+    :raises Unreachable: Prefect has not answered for ``max_unreachable``.
     """
 
-    template_fields: Sequence[str] = ("flow_run_id", "deployment", "since", "tags", "prefect_conn_id")
+    fields: ClassVar[Mapping[str, Field]] = {
+        "flow_run_id": Field(
+            arguments.text,
+            way_out="give the id (UUID) of a flow run, or deployment for its newest run.",
+        ),
+        "deployment": Field(arguments.text, way_out="give 'flow/deployment', or the id (UUID) of a deployment."),
+        "since": Field(arguments.as_it_is, otherwise="the default is used, that of the Dag run"),
+        "tags": Field(arguments.string_list, otherwise="all runs of the deployment count", is_list=True),
+        "prefect_conn_id": CONNECTION,
+    }
+    template_fields: Sequence[str] = tuple(fields)
     operator_extra_links = (PrefectFlowRunLink(),)
     ui_color = "#e3e9ff"
 
@@ -81,7 +101,7 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
         *,
         flow_run_id: str | None = None,
         deployment: str | None = None,
-        since: datetime | str | None = None,
+        since: datetime | timedelta | str | None = None,
         tags: Sequence[str] | None = None,
         include_parameters: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -97,23 +117,25 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
-        waits.checked_poll_interval("poke_interval", self.poke_interval)
+        arguments.checked_poll_interval("poke_interval", self.poke_interval)
         if (flow_run_id is None) == (deployment is None):
             given = "both are" if deployment is not None else "none is"
-            raise ConfigurationError(f"Give either flow_run_id, or deployment for its newest run; {given} given.")
+            raise ConfigurationErrorForGood(
+                f"Give either flow_run_id, or deployment for its newest run; {given} given."
+            )
         if deployment is None and (since is not None or tags is not None):
-            raise ConfigurationError(
+            raise ConfigurationErrorForGood(
                 "since and tags choose among the runs of a deployment; they do not go with flow_run_id."
             )
         self._reschedules = self.mode == "reschedule" and not deferrable
-        if self._reschedules and self.poke_interval < _MIN_RESCHEDULE:
-            raise ConfigurationError(
+        if self._reschedules and self.poke_interval < _MIN_RESCHEDULE_INTERVAL:
+            raise ConfigurationErrorForGood(
                 f"poke_interval={self.poke_interval!r} is too short for mode='reschedule', which starts a process for "
-                f"every look: it is at least {_MIN_RESCHEDULE:.0f} seconds."
+                f"every poke: it is at least {_MIN_RESCHEDULE_INTERVAL:.0f} seconds."
             )
         if self._reschedules and start_timeout is not None:
-            raise ConfigurationError(
-                "start_timeout does not work with mode='reschedule', which keeps nothing between two looks."
+            raise ConfigurationErrorForGood(
+                "start_timeout does not work with mode='reschedule', which keeps nothing between two pokes."
             )
         self.flow_run_id = flow_run_id
         self.deployment = deployment
@@ -121,94 +143,115 @@ class PrefectFlowRunSensor(FlowRunWaiter, BaseSensorOperator):
         self.tags = tags
         self.include_parameters = include_parameters
         self.deferrable = deferrable
-        self.start_timeout = waits.checked_seconds("start_timeout", start_timeout)
-        self.max_unreachable = waits.checked_length("max_unreachable", max_unreachable, zero=True)
+        self.start_timeout = arguments.checked_optional_duration("start_timeout", start_timeout)
+        self.max_unreachable = arguments.checked_duration("max_unreachable", max_unreachable, zero=True)
         self.stream_states = stream_states
         self.stream_logs = stream_logs
         self.fail_on_unsuccessful = fail_on_unsuccessful
-        self.skip_on = checked_skip_on(skip_on)
+        self.skip_on = arguments.checked_skip_on(skip_on)
         self.retry_cancelled = retry_cancelled
         self.prefect_conn_id = prefect_conn_id
+        self.remember_given()
 
     def execute(self, context: Context) -> Any:
         """Wait for the flow run in the sensor's mode."""
-        with _EndingSoftly(self), outcome.failing_for_good():
+        with _EndingSoftly(self), events.failing_without_retry():
+            self.read_fields()
             if self._reschedules:
                 return super().execute(context)
-            hook = self._hook()
-            newest = self._newest(hook, context)
-            deadlines = waits.deadlines_from_now(self.timeout, self.start_timeout, self.execution_timeout)
+            hook = self.connect()
+            newest = self._wanted_run(hook, context)
+            deadlines = arguments.deadlines_from_now(self.timeout, self.start_timeout, self.execution_timeout)
             wanted: FlowRun | NewestRun
             if newest is None:
                 wanted = hook.read_flow_run(self.flow_run_id or "")
             else:
-                wanted = hook.find_newest(newest) or newest
+                wanted = self._find_newest(hook, newest) or newest
             if isinstance(wanted, NewestRun) and not self.deferrable:
-                wanted = hook.wait_for_newest(wanted, self.poke_interval, deadlines, self.max_unreachable)
+                wanted = run_call(
+                    wait_for_newest(
+                        hook.get_conn(),
+                        wanted,
+                        interval=self.poke_interval,
+                        until=deadlines.finished,
+                        patience=self.max_unreachable,
+                        observer=self.task_log(),
+                    )
+                )
             if isinstance(wanted, FlowRun):
-                self._tell(context, wanted, hook.flow_run_url(wanted))
-            run = self._wait(hook, wanted, deadlines, self.poke_interval)
+                push_identity(context, wanted, hook.flow_run_url(wanted))
+            run = self.wait_or_defer(context, hook, wanted, deadlines, self.poke_interval)
             url = hook.flow_run_url(run)
             return self._finish(hook, context, run, url)
 
     def execute_complete(self, context: Context, event: Any, wait: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the task to its end when the trigger has seen that of the flow run."""
-        with _EndingSoftly(self), outcome.failing_for_good():
-            run, url = self._seen(event, wait)
-            self._tell(context, run, url)
-            return self._finish(self._hook(), context, run, url)
+        """Finish the task when the trigger has seen the end of the flow run."""
+        with _EndingSoftly(self), events.failing_without_retry():
+            self.read_fields_again("prefect_conn_id")
+            run, url = self.resumed(event, wait)
+            push_identity(context, run, url)
+            return self._finish(self.connect(), context, run, url)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral, but let not Airflow decide on ``soft_fail``: it would skip wrong arguments too."""
+        """Continue after a deferral, but do not let Airflow apply ``soft_fail``: it would skip wrong arguments too."""
         with _EndingSoftly(self):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look at the flow run once (reschedule mode)."""
-        hook = self._hook()
-        newest = self._newest(hook, context)
+        """Poll the flow run once (reschedule mode)."""
+        hook = self.connect()
+        newest = self._wanted_run(hook, context)
         flow_run_id = self.flow_run_id
         if newest:
-            found = hook.find_newest(newest)
+            found = self._find_newest(hook, newest)
             if found is None:
                 self.log.info("There is no run of deployment %s yet.", self.deployment)
                 return PokeReturnValue(is_done=False)
             flow_run_id = found.id
-        run = hook.see_flow_run(
-            flow_run_id or "", poll_interval=self.poke_interval, max_unreachable=self.max_unreachable
-        )
-        url = self._tell(context, run, hook.flow_run_url(run))
+        check_flow_run_id(flow_run_id or "")
+        log = self.task_log()
+        poller = Poller(hook.get_conn(), flow_run_id or "", self.poke_interval, self.max_unreachable, log)
+        run = run_call(poller.next_state(None, math.inf))
+        assert run is not None
+        url = hook.flow_run_url(run)
+        push_identity(context, run, url)
         if not run.is_final:
-            self._task_log().on_change(run)
+            log.on_change(run)
             return PokeReturnValue(is_done=False)
-        # Seen to its end once more by a wait, which shows the log lines if they are wanted.
+        # Once more by a wait, which shows the log lines if they are wanted.
         run = hook.wait_for_flow_run(
-            run.id, poll_interval=self.poke_interval, max_unreachable=self.max_unreachable, observer=self._task_log()
+            run.id, poll_interval=self.poke_interval, max_unreachable=self.max_unreachable, observer=log
         )
         return PokeReturnValue(is_done=True, xcom_value=self._finish(hook, context, run, url))
 
-    def _newest(self, hook: PrefectHook, context: Context) -> NewestRun | None:
-        """What to look for, if it is not a certain flow run."""
+    def _wanted_run(self, hook: PrefectHook, context: Context) -> NewestRun | None:
+        """Return what to look for, if no flow run is named."""
         if self.deployment is None:
             return None
-        hook.check_supported(deployment=self.deployment)
-        since = arguments.start_time("since", self.since) or since_of(cast(Mapping[str, Any], context))
+        check_supported(hook.api, deployment=self.deployment)
+        since = arguments.point_in_time("since", self.since) or since_of(cast(Mapping[str, Any], context))
         if since is None:
-            raise ConfigurationError(
+            raise ConfigurationErrorForGood(
                 "since is needed: this Dag run has neither a data interval with a length nor a predecessor."
             )
-        return NewestRun(hook.find_source(self.deployment).id, since, arguments.texts("tags", self.tags))
+        source = run_call(
+            hook.api.find_source(deployment=self.deployment, flow_id=None, flow_name=None, project_name=None)
+        )
+        return NewestRun(source.id, since, tuple(self.tags or ()))
+
+    def _find_newest(self, hook: PrefectHook, newest: NewestRun) -> FlowRun | None:
+        return run_call(find_newest(hook.get_conn(), newest, Patience(self.max_unreachable)))
 
     def _finish(self, hook: PrefectHook, context: Context, run: FlowRun, url: str) -> dict[str, Any]:
-        self._end(hook, context, run, url)
-        finished = outcome.view(run, url)
+        self.end(hook, context, run, url)
+        finished = events.view(run, url)
         if self.include_parameters:
-            finished["parameters"] = dict(hook.read_flow_run(run.id).parameters)
+            finished["parameters"] = dict(read_existing(hook, run).parameters)
         return finished
 
 
 def since_of(context: Mapping[str, Any]) -> datetime | None:
-    """Since when a run counts: the start of this Dag run's data interval, else when the previous one was to run."""
+    """Return since when a run counts: the start of the data interval, else when the previous Dag run was to run."""
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
     if start and end and start < end:
         return cast(datetime, start)
@@ -220,10 +263,10 @@ def since_of(context: Mapping[str, Any]) -> datetime | None:
 
 
 class _EndingSoftly:
-    """Handles ``soft_fail`` and ``never_fail`` alike in all modes.
+    """Handle ``soft_fail`` and ``never_fail`` alike in all modes.
 
-    They are kept from Airflow's own loop meanwhile, which serves two of the modes only and would take what is wrong
-    with the connection for a failure that ``soft_fail`` may skip.
+    They are hidden from Airflow's own loop meanwhile, which handles two of the modes only and would skip a task whose
+    connection is wrong.
     """
 
     def __init__(self, sensor: PrefectFlowRunSensor) -> None:

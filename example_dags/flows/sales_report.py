@@ -1,6 +1,6 @@
-"""The Prefect flow that the example Dag runs: one month of a shop's sales, by region.
+"""A Prefect flow that totals one month of a shop's sales by region.
 
-It knows nothing of Airflow. Serve it with ``python sales_report.py`` next to a Prefect server (2.20 or 3).
+It does not depend on Airflow. Serve it with ``python sales_report.py`` while a Prefect server (2.20 or 3) is running.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SALES = Path(__file__).resolve().parent / "data" / "sales.csv"
 
 @task
 def read_sales(month: str) -> list[dict[str, str]]:
-    """The rows of one month, such as "2026-10"."""
+    """Return the rows of one month, such as "2026-10"."""
     with SALES.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["date"].startswith(f"{month}-")]
     if not rows:
@@ -28,7 +28,7 @@ def read_sales(month: str) -> list[dict[str, str]]:
 
 @task
 def total_by(column: str, rows: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Orders and revenue for each value of a column, the highest revenue first."""
+    """Return orders and revenue for each value of a column, the highest revenue first."""
     orders: dict[str, int] = {}
     revenue: dict[str, Decimal] = {}
     for row in rows:
@@ -41,7 +41,7 @@ def total_by(column: str, rows: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 @flow(name="sales-report", persist_result=True, result_serializer="json")
 def sales_report(month: str = "2026-10") -> dict[str, Any]:
-    """Total a month's sales, leave a table of the regions as an artifact and return the summary."""
+    """Total a month's sales, create a table of the regions as an artifact, and return a summary."""
     rows = read_sales(month)
     regions = total_by("region", rows)
     best_day = total_by("date", rows)[0]

@@ -1,6 +1,6 @@
-"""The Prefect flow of the other example Dags: counting a warehouse's stock, shelf by shelf.
+"""A Prefect flow that counts a warehouse's stock, shelf by shelf.
 
-It knows nothing of Airflow. Serve it with ``python stock_count.py`` next to a Prefect server (2.20 or 3).
+It does not depend on Airflow. Serve it with ``python stock_count.py`` while a Prefect server (2.20 or 3) is running.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ STOCK = {
 }
 
 
-# Prefect 2 does not let a task persist its result because its flow does, so the task says so too.
+# In Prefect 2 a task does not inherit persist_result from its flow.
 @task(persist_result=True, result_serializer="json")
 def count_shelf(warehouse: str, shelf: str, seconds: float) -> dict[str, Any]:
-    """Count one shelf, which takes its time."""
+    """Count one shelf, which takes some seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(0.1)
@@ -31,7 +31,7 @@ def count_shelf(warehouse: str, shelf: str, seconds: float) -> dict[str, Any]:
 
 @flow(name="stock-count", persist_result=True, result_serializer="json")
 def stock_count(warehouse: str = "north", seconds_per_shelf: float = 0) -> dict[str, Any]:
-    """Count the shelves of a warehouse one after the other, and return how many pieces it has."""
+    """Count the shelves of a warehouse one after the other, and return the number of pieces."""
     counted = [count_shelf(warehouse, shelf, seconds_per_shelf) for shelf in STOCK[warehouse]]
     return {"warehouse": warehouse, "pieces": sum(shelf["pieces"] for shelf in counted)}
 

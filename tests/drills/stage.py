@@ -232,14 +232,24 @@ class Stage:
     """The servers. Used as a context manager, which starts and ends them.
 
     ``prefect_proxy`` is between Airflow and Prefect, ``airflow_proxy`` between Airflow's workers and its API server.
+    ``database`` and ``prefect_made`` are what this Airflow and this Prefect have made elsewhere, and are copied.
     """
 
-    def __init__(self, airflow: Path, prefect: Path, home: Path, seed: int) -> None:
+    def __init__(
+        self,
+        airflow: Path,
+        prefect: Path,
+        home: Path,
+        seed: int,
+        *,
+        database: Path | None = None,
+        prefect_made: Path | None = None,
+    ) -> None:
         self.seed = seed
         self.random = random.Random(seed)
         home = home.absolute()
         self.major = installed_major(airflow)
-        self.prefect = PrefectServer(prefect, home / "prefect", settings=FOR_TESTS)
+        self.prefect = PrefectServer(prefect, home / "prefect", settings=FOR_TESTS, made=prefect_made)
         self.prefect_proxy = Proxy(self.prefect.ui_url, free_port())
         execution_port = free_port()
         self.airflow_proxy = Proxy(f"http://127.0.0.1:{execution_port}", free_port())
@@ -249,6 +259,7 @@ class Stage:
             home / "airflow",
             DAGS,
             execution_port=execution_port,
+            database=database,
             connections={"prefect_default": json.dumps(connection)},
             settings={
                 **_SETTINGS,

@@ -14,6 +14,7 @@ from airflow import __version__
 from tests.drills.result import HEADER
 from tests.drills.scenes import DRILLS, Drill
 from tests.drills.stage import ROOT, Stage
+from tools.testing import to_copy
 
 PREFECT = Path(os.environ.get("PREFECT_ENVIRONMENT", ROOT / ".envs" / "prefect-3.8.8"))
 
@@ -28,7 +29,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     if not (PREFECT / "bin" / "prefect").exists():
         pytest.fail(f"There is no Prefect in {PREFECT}: run the tests with `make test`, or set PREFECT_ENVIRONMENT.")
     seed = int(os.environ.get("DRILLS_SEED", secrets.randbelow(10**6)))
-    with Stage(Path(sys.prefix), PREFECT, tmp_path_factory.mktemp("drills"), seed) as stage:
+    made = {"database": to_copy("AIRFLOW"), "prefect_made": to_copy("PREFECT")}
+    with Stage(Path(sys.prefix), PREFECT, tmp_path_factory.mktemp("drills"), seed, **made) as stage:
         yield stage
 
 

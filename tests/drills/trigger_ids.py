@@ -3,7 +3,7 @@
 SQLite gives the number of the last row, once that is deleted, to the next one. Airflow's triggerer knows a trigger by
 its number alone: for a moment it may take the trigger of a new wait for one that it still runs (seen in Airflow 3.3.2),
 so that nobody calls ``on_kill``, or the event of one wait reaches the task of another. What the provider does about the
-latter is in ``tests/unit/test_whose_event.py``.
+latter is in ``tests/unit/operators/test_base.py``.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import pytest
 from tools import web
 from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.processes import wait_until
+from tools.testing import to_copy
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWS = Path(__file__).parent / "flows" / "served.py"
@@ -48,6 +49,17 @@ def airflow_database() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.fixture(scope="session", autouse=True)
+def polls_often() -> Iterator[None]:
+    """Let tasks poll flow runs more often than users may, for whom 3 seconds are the least, and 10 rescheduled."""
+    from tests.integration.dag_runs import OFTEN, RESCHEDULED
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("airflow_provider_prefect.utils.arguments.MIN_POLL_INTERVAL", OFTEN)
+        patch.setattr("airflow_provider_prefect.sensors.flow_run._MIN_RESCHEDULE_INTERVAL", RESCHEDULED)
+        yield
+
+
 def connection_json(server: PrefectServer, **fields: Any) -> str:
     """The Airflow connection to ``server`` as JSON text."""
     extra = {"result_roots": str(server.results)}
@@ -66,7 +78,10 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]
     if not (PREFECT / "bin" / "prefect").exists():
         pytest.fail(f"There is no Prefect in {PREFECT}: run the tests with `make test`, or set PREFECT_ENVIRONMENT.")
     home = tmp_path_factory.mktemp("prefect")
-    with PrefectServer(PREFECT, home, settings=FOR_TESTS) as server, pytest.MonkeyPatch.context() as patch:
+    with (
+        PrefectServer(PREFECT, home, settings=FOR_TESTS, made=to_copy("PREFECT")) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         server.serve(FLOWS, "quick/served")
         patch.setenv("AIRFLOW_CONN_PREFECT_DEFAULT", connection_json(server))
         yield server
@@ -84,8 +99,9 @@ def prefect_2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServe
     """A Prefect 2 server that runs the test flows; the connection ``prefect_2`` leads to it."""
     if not (PREFECT_2 / "bin" / "prefect").exists():
         pytest.fail(f"There is no Prefect in {PREFECT_2}: run the tests with `make test`, or set PREFECT2_ENVIRONMENT.")
+    home = tmp_path_factory.mktemp("prefect-2")
     with (
-        PrefectServer(PREFECT_2, tmp_path_factory.mktemp("prefect-2"), settings=FOR_TESTS) as server,
+        PrefectServer(PREFECT_2, home, settings=FOR_TESTS, made=to_copy("PREFECT2")) as server,
         pytest.MonkeyPatch.context() as patch,
     ):
         server.serve(FLOWS, "quick/served")
@@ -102,7 +118,10 @@ def protected_prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pref
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     }
     home = tmp_path_factory.mktemp("protected-prefect")
-    with PrefectServer(PREFECT, home, settings=settings) as server, pytest.MonkeyPatch.context() as patch:
+    with (
+        PrefectServer(PREFECT, home, settings=settings, made=to_copy("PREFECT")) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         server.serve(FLOWS, "quick/served")
         patch.setenv("AIRFLOW_CONN_PREFECT_PROTECTED", connection_json(server, login=USER, password=PASSWORD))
         yield server

@@ -15,6 +15,9 @@ from unittest import mock
 from airflow import __version__
 from airflow.providers.common.compat.sdk import DAG
 
+OFTEN, RESCHEDULED = 1.0, 2.0
+"""Seconds between two looks of a task that these tests run, and of a sensor in reschedule mode."""
+
 AIRFLOW = tuple(int(part) for part in __version__.split(".")[:3])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import EXAMPLE_FLOW, ROOT, connection_json
-from tests.integration.dag_runs import DagOutcome, dags_in, run_dag
+from tests.integration.dag_runs import OFTEN, DagOutcome, dags_in, run_dag
 from tools.prefect_stack import PrefectServer
 
 EXAMPLES = {path.stem: path for path in (ROOT / "example_dags").glob("*.py")}
@@ -33,13 +33,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[PrefectServer]:
 
 
 def run_example(name: str) -> DagOutcome:
-    """Run an example as it stands, only that it looks at its flow runs as often as it may."""
+    """Run an example as it stands, only that it looks at its flow runs often."""
     [dag] = dags_in(EXAMPLES[name])
     for task in dag.tasks:
         if hasattr(task, "partial_kwargs"):  # a mapped one
-            task.partial_kwargs["poll_interval"] = 3
+            task.partial_kwargs["poll_interval"] = OFTEN
         for interval in {"poll_interval", "poke_interval"}.intersection(vars(task)):
-            setattr(task, interval, 3)
+            setattr(task, interval, OFTEN)
     outcome = run_dag(dag)
     assert outcome.state == "success"
     assert {task.state for task in outcome.tasks.values()} == {"success"}

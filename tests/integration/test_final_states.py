@@ -17,7 +17,7 @@ from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
-from tests.integration.dag_runs import run_dag
+from tests.integration.dag_runs import OFTEN, run_dag
 from tools.prefect_stack import PrefectServer
 
 NewDag = Callable[[], DAG]
@@ -40,7 +40,7 @@ class Person:
         """A flow run that goes through such states: the first at once, each further one two polls later."""
         run_id = PrefectHook().start_flow_run(self._deployment).run.id
         self.set_state(run_id, *states[0])
-        self._later(lambda: [(time.sleep(3.5), self.set_state(run_id, *state)) for state in states[1:]])
+        self._later(lambda: [(time.sleep(2 * OFTEN), self.set_state(run_id, *state)) for state in states[1:]])
         return run_id
 
     def cancel_all(self, tag: str, until: int) -> list[str]:
@@ -79,7 +79,7 @@ def person(prefect: PrefectServer, unserved: str) -> Iterator[Person]:
 
 def waiting(task_id: str, flow_run_id: str, deferrable: bool, **arguments: Any) -> PrefectFlowRunSensor:
     return PrefectFlowRunSensor(
-        task_id=task_id, flow_run_id=flow_run_id, deferrable=deferrable, poke_interval=3, **arguments
+        task_id=task_id, flow_run_id=flow_run_id, deferrable=deferrable, poke_interval=OFTEN, **arguments
     )
 
 
@@ -126,7 +126,7 @@ def test_states_can_skip_the_task(new_dag: NewDag, person: Person, deferrable: b
             run_id = person.run_in((state, None))
             waiting(state, run_id, deferrable, skip_on=["cancelled", "CRASHED"], fail_on_unsuccessful=False)
         PrefectGetTaskRunResultOperator(
-            task_id="result", flow_run_id=run_id, skip_on=["CANCELLED"], deferrable=deferrable, poll_interval=3
+            task_id="result", flow_run_id=run_id, skip_on=["CANCELLED"], deferrable=deferrable, poll_interval=OFTEN
         )
     outcome = run_dag(dag)
     assert {state: outcome[state].state for state in ENDS} == {
@@ -158,7 +158,7 @@ def test_a_flow_run_that_a_person_cancels_is_started_again_only_if_so_asked(
             retry_delay=timedelta(0),
             retry_cancelled=again,
             deferrable=deferrable,
-            poll_interval=3,
+            poll_interval=OFTEN,
         )
     start = run_dag(dag)["start"]
     person.finish()

@@ -14,14 +14,14 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Airfl
 from airflow_provider_prefect.client.errors import FlowRunFailed
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
-from tests.integration.dag_runs import run_dag
+from tests.integration.dag_runs import OFTEN, RESCHEDULED, run_dag
 from tools.prefect_stack import PrefectServer
 
 NewDag = Callable[[], DAG]
 
-POKE: dict[str, Any] = {"mode": "poke", "deferrable": False, "poke_interval": 3}
-RESCHEDULE: dict[str, Any] = {"mode": "reschedule", "deferrable": False, "poke_interval": 10}
-DEFERRED: dict[str, Any] = {"deferrable": True, "poke_interval": 3}
+POKE: dict[str, Any] = {"mode": "poke", "deferrable": False, "poke_interval": OFTEN}
+RESCHEDULE: dict[str, Any] = {"mode": "reschedule", "deferrable": False, "poke_interval": RESCHEDULED}
+DEFERRED: dict[str, Any] = {"deferrable": True, "poke_interval": OFTEN}
 MODES = pytest.mark.parametrize("mode", [POKE, RESCHEDULE, DEFERRED], ids=["poke", "reschedule", "deferred"])
 
 

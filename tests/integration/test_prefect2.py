@@ -22,14 +22,14 @@ from airflow_provider_prefect.operators.flow_run import (
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 from tests.integration.conftest import FLOWS, opens_a_page
-from tests.integration.dag_runs import TaskOutcome, run_dag
+from tests.integration.dag_runs import OFTEN, RESCHEDULED, TaskOutcome, run_dag
 from tools.prefect_stack import PrefectServer
 from tools.processes import wait_until
 
 MODES = pytest.mark.parametrize("deferrable", [False, True], ids=["in its own process", "deferred"])
 SENSOR_MODES = pytest.mark.parametrize(
     "mode",
-    [{"mode": "poke"}, {"mode": "reschedule", "poke_interval": 10}, {"deferrable": True}],
+    [{"mode": "poke"}, {"mode": "reschedule", "poke_interval": RESCHEDULED}, {"deferrable": True}],
     ids=["poke", "reschedule", "deferred"],
 )
 
@@ -57,15 +57,15 @@ def finished(server: PrefectServer) -> dict[str, str]:
     flows = ("quick", "mapping", "plain", "true", "none", "forgetful")
     runs = {flow: hook.start_flow_run(f"{flow}/served").run.id for flow in flows}
     for flow_run_id in runs.values():
-        assert hook.wait_for_flow_run(flow_run_id, poll_interval=3).state.type == "COMPLETED"
+        assert hook.wait_for_flow_run(flow_run_id, poll_interval=OFTEN).state.type == "COMPLETED"
     return runs
 
 
 def run_task(new_dag: NewDag, operator: Any, **arguments: Any) -> TaskOutcome:
-    """Run a Dag of one task, which looks as often as it may."""
+    """Run a Dag of one task, which looks often."""
     interval = "poke_interval" if operator is PrefectFlowRunSensor else "poll_interval"
     if operator is not PrefectRenameFlowRunOperator:
-        arguments = {interval: 3, **arguments}
+        arguments = {interval: OFTEN, **arguments}
     with new_dag() as dag:
         operator(task_id="it", prefect_conn_id="prefect_2", **arguments)
     return run_dag(dag)["it"]
@@ -161,7 +161,7 @@ def test_a_flow_run_that_takes_too_long_is_cancelled(
         new_dag, PrefectStartFlowRunOperator, deployment="sleeping/served", timeout=5, deferrable=deferrable
     )
     assert isinstance(late.error, WaitTimeout)
-    run = hook.wait_for_flow_run(late.xcoms["flow_run_id"], poll_interval=3)
+    run = hook.wait_for_flow_run(late.xcoms["flow_run_id"], poll_interval=OFTEN)
     assert run.state.type == "CANCELLED"
 
 
@@ -417,7 +417,9 @@ def test_states_and_log_lines_appear_in_the_tasks_log(
     shown = "".join(capfd.readouterr())
     shown = shown if "the well sinks" in shown else caplog.text
     for line in ("the well sinks", "say twice-0: water, quietly", "say twice-0: water, loudly"):
-        assert shown.count(line) == 1
+        # After a deferral the worker shows the last lines again, without their task runs: the trigger's log may be
+        # elsewhere.
+        assert shown.count(line) == (2 if deferrable and line == "the well sinks" else 1)
     assert "is in state Failed" in shown
     assert shown.index("the well sinks") < shown.index("water, quietly") < shown.index("water, loudly")
 

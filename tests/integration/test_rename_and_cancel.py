@@ -10,13 +10,14 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_prefect.client.errors import FlowRunNotFound, WaitTimeout
+from airflow_provider_prefect.client.transport import run as run_call
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import (
     PrefectCancelFlowRunOperator,
     PrefectRenameFlowRunOperator,
     PrefectStartFlowRunOperator,
 )
-from tests.integration.dag_runs import run_dag
+from tests.integration.dag_runs import OFTEN, run_dag
 from tools.prefect_stack import PrefectServer
 
 NewDag = Callable[[], DAG]
@@ -154,7 +155,7 @@ def test_a_running_flow_run_is_stopped_by_whoever_runs_it_and_waited_for(
         time.sleep(0.2)
     with new_dag() as dag:
         PrefectCancelFlowRunOperator(
-            task_id="cancel", flow_run_id=run.id, wait_for_completion=True, deferrable=deferrable, poll_interval=3
+            task_id="cancel", flow_run_id=run.id, wait_for_completion=True, deferrable=deferrable, poll_interval=OFTEN
         )
     outcome = run_dag(dag)
     assert outcome["cancel"].xcoms["return_value"] == "CANCELLED"
@@ -174,7 +175,7 @@ def test_the_wait_for_a_flow_run_that_never_stops_is_bounded(
             wait_for_completion=True,
             timeout=3,
             deferrable=deferrable,
-            poll_interval=3,
+            poll_interval=OFTEN,
         )
     cancel = run_dag(dag)["cancel"]
     assert cancel.state == "failed"
@@ -212,7 +213,7 @@ def test_all_live_runs_of_a_deployment_are_stopped_but_not_those_to_come(
     ended = hook.start_flow_run(deployment["id"], tags=["mine"]).run.id
     for run_id, state in ((mine[1], "PENDING"), (mine[2], "RUNNING"), (ended, "COMPLETED")):
         prefect.request("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": state}, "force": True})
-    arguments: dict[str, Any] = {"deferrable": deferrable, "poll_interval": 3}
+    arguments: dict[str, Any] = {"deferrable": deferrable, "poll_interval": OFTEN}
     with new_dag() as dag:
         some = PrefectCancelFlowRunOperator(
             task_id="some", deployment=f"unserved/{deployment['name']}", tags=["mine"], **arguments
@@ -256,9 +257,9 @@ def test_more_runs_than_the_server_lists_at_once_are_all_stopped(
         prefect.request("POST", f"/deployments/{deployment['id']}/create_flow_run/bulk", runs)
     with new_dag() as dag:
         PrefectCancelFlowRunOperator(
-            task_id="cancel", deployment=deployment["id"], wait_for_completion=True, poll_interval=3
+            task_id="cancel", deployment=deployment["id"], wait_for_completion=True, poll_interval=OFTEN
         )
     stopped = run_dag(dag)["cancel"].xcoms["return_value"]
     assert {one["id"] for one in stopped} == made
     assert {one["state"] for one in stopped} == {"CANCELLED"}
-    assert PrefectHook().find_live_flow_runs(deployment["id"]) == []
+    assert run_call(PrefectHook().api.find_live_flow_runs(deployment["id"], ())) == []

@@ -14,15 +14,15 @@ from uuid import UUID
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
 
-from airflow_provider_prefect.client import selecting
 from airflow_provider_prefect.client.errors import ResultError
 from airflow_provider_prefect.client.model import FlowRun
-from airflow_provider_prefect.client.selecting import child, in_map_order
+from airflow_provider_prefect.client.rest import task_runs
+from airflow_provider_prefect.client.rest.task_runs import child, in_map_order
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
 from tests.integration.conftest import connection_json
-from tests.integration.dag_runs import run_dag
+from tests.integration.dag_runs import OFTEN, run_dag
 from tools.prefect_stack import PrefectServer
 from tools.processes import LOOPBACK
 
@@ -65,7 +65,7 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ended(run: FlowRun) -> FlowRun:
-    run = PrefectHook().wait_for_flow_run(run.id, poll_interval=3)
+    run = PrefectHook().wait_for_flow_run(run.id, poll_interval=OFTEN)
     assert run.state.type == "COMPLETED"
     return run
 
@@ -94,7 +94,7 @@ def settled(formatted: FlowRun) -> FlowRun:
 @pytest.fixture
 def formats(settled: FlowRun, monkeypatch: pytest.MonkeyPatch) -> FlowRun:
     """The same, its task runs counted again and again without a second in between."""
-    monkeypatch.setattr(selecting, "_EVERY", 0.05)
+    monkeypatch.setattr(task_runs, "_POLL_INTERVAL", 0.05)
     return settled
 
 
@@ -130,13 +130,15 @@ def test_a_flow_s_result_of_each_format_is_read(formatted: FlowRun, runs: dict[s
 
 @pytest.mark.prefect_alone
 def test_a_pickle_of_a_class_is_refused_by_its_name(formats: FlowRun) -> None:
-    with pytest.raises(ResultError, match=r"needs pathlib\.PurePosixPath, which is not read.*result_serializer='json'"):
+    with pytest.raises(
+        ResultError, match=r"needs pathlib\.PurePosixPath, which is not supported.*result_serializer='json'"
+    ):
         of_task(formats, "of_a_class")
 
 
 @pytest.mark.prefect_alone
 def test_a_pickle_that_is_an_exploit_is_refused_and_does_nothing(formats: FlowRun, evil: Path) -> None:
-    with pytest.raises(ResultError, match=r"needs posix\.mkdir, which is not read as plain data"):
+    with pytest.raises(ResultError, match=r"needs posix\.mkdir, which is not supported as plain data"):
         of_task(formats, "exploiting")
     assert not evil.exists()
 
@@ -240,7 +242,7 @@ def test_the_operator_waits_and_hands_on_what_a_task_or_the_flow_returned(
                 task_id=task_id,
                 flow_run_id=start.output,  # type: ignore[arg-type]
                 deferrable=deferrable,
-                poll_interval=3,
+                poll_interval=OFTEN,
                 **arguments,
             )
 
@@ -283,7 +285,7 @@ def test_hook_methods_serve_a_task_of_the_users_own(new_dag: NewDag, formatted: 
             hook = PrefectHook()
             run = hook.start_flow_run("talking/served", parameters={"seconds": 1}).run
             hook.rename_flow_run(run.id, "of my own")
-            ended = hook.wait_for_flow_run(run.id, poll_interval=3)
+            ended = hook.wait_for_flow_run(run.id, poll_interval=OFTEN)
             formats = hook.read_flow_run(formatted.id)
             one = hook.read_task_run_result(formats.id, "customer", map_index=2)
             lines = [line.message for line in hook.read_flow_run_logs(run.id, level=30)]
@@ -457,5 +459,5 @@ def test_a_result_in_s3_is_read_with_the_credentials_of_an_airflow_connection(
 def test_a_block_whose_kind_is_not_known_is_an_error(completed: Completed, prefect: PrefectServer) -> None:
     block_id = block(prefect, "home-made", "Home made", {"shelf": "left"})
     data = {"storage_key": "k", "storage_block_id": block_id, "serializer": {"type": "json"}}
-    with pytest.raises(ResultError, match="a block of a kind that is not read"):
+    with pytest.raises(ResultError, match="an unsupported kind of block"):
         PrefectHook().read_result(completed(data))

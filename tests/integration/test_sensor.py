@@ -14,14 +14,14 @@ from airflow_provider_prefect.client.errors import FlowRunFailed
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
-from tests.integration.dag_runs import run_dag
+from tests.integration.dag_runs import OFTEN, RESCHEDULED, run_dag
 from tools.prefect_stack import PrefectServer
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
-POKE: dict[str, Any] = {"mode": "poke", "deferrable": False, "poke_interval": 3}
-RESCHEDULE: dict[str, Any] = {"mode": "reschedule", "deferrable": False, "poke_interval": 10}
-DEFERRED: dict[str, Any] = {"deferrable": True, "poke_interval": 3}
+POKE: dict[str, Any] = {"mode": "poke", "deferrable": False, "poke_interval": OFTEN}
+RESCHEDULE: dict[str, Any] = {"mode": "reschedule", "deferrable": False, "poke_interval": RESCHEDULED}
+DEFERRED: dict[str, Any] = {"deferrable": True, "poke_interval": OFTEN}
 MODES = pytest.mark.parametrize("mode", [POKE, RESCHEDULE, DEFERRED], ids=["poke", "reschedule", "deferred"])
 
 NewDag = Callable[[], DAG]
@@ -37,7 +37,7 @@ def ended(prefect: PrefectServer) -> dict[str, str]:
         "CRASHED": hook.start_flow_run("crashing/served").run.id,
     }
     for state, flow_run_id in runs.items():
-        assert hook.wait_for_flow_run(flow_run_id, poll_interval=3).state.type == state
+        assert hook.wait_for_flow_run(flow_run_id, poll_interval=OFTEN).state.type == state
     return runs
 
 
@@ -78,7 +78,7 @@ def test_a_sensor_shows_a_state_of_its_own_name_as_the_success_that_it_is(
     new_dag: NewDag, mode: dict[str, Any]
 ) -> None:
     run = PrefectHook().start_flow_run("all-good/served", idempotency_key="seen by the sensor").run
-    PrefectHook().wait_for_flow_run(run.id, poll_interval=3)
+    PrefectHook().wait_for_flow_run(run.id, poll_interval=OFTEN)
     with new_dag() as dag:
         PrefectFlowRunSensor(task_id="wait", flow_run_id=run.id, **mode)
     waited = run_dag(dag)["wait"]

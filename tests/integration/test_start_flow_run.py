@@ -23,7 +23,7 @@ from airflow_provider_prefect.client.errors import (
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
 from tests.integration.conftest import opens_a_page
-from tests.integration.dag_runs import DagOutcome, TaskOutcome, run_dag
+from tests.integration.dag_runs import OFTEN, DagOutcome, TaskOutcome, run_dag
 from tools.prefect_stack import PrefectServer
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -34,8 +34,8 @@ NewDag = Callable[[], DAG]
 
 
 def start(task_id: str = "start", **arguments: Any) -> PrefectStartFlowRunOperator:
-    """The operator as these tests use it: it looks as often as it may."""
-    return PrefectStartFlowRunOperator(task_id=task_id, **{"poll_interval": 3, **arguments})
+    """The operator as these tests use it: it looks often."""
+    return PrefectStartFlowRunOperator(task_id=task_id, **{"poll_interval": OFTEN, **arguments})
 
 
 def flow_run(prefect: PrefectServer, outcome: TaskOutcome) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def flow_run(prefect: PrefectServer, outcome: TaskOutcome) -> dict[str, Any]:
 
 def ended(prefect: PrefectServer, flow_run_id: str) -> str:
     """The state type in which a flow run has ended."""
-    return PrefectHook().wait_for_flow_run(flow_run_id, poll_interval=3).state.type
+    return PrefectHook().wait_for_flow_run(flow_run_id, poll_interval=OFTEN).state.type
 
 
 # What a task that succeeds leaves
@@ -193,7 +193,7 @@ def finished(prefect: PrefectServer) -> dict[str, str]:
     names = ["none", "forgetful", "pickling", "large"]
     runs = {name: hook.start_flow_run(f"{name}/served", idempotency_key=f"finished {name}").run for name in names}
     for run in runs.values():
-        hook.wait_for_flow_run(run.id, poll_interval=3)
+        hook.wait_for_flow_run(run.id, poll_interval=OFTEN)
     return {name: f"finished {name}" for name in names}
 
 
@@ -240,7 +240,7 @@ def test_a_large_result_is_handed_on_where_that_is_asked_for(finished: dict[str,
 def test_a_mapped_task_starts_a_flow_run_for_each_parameter_set(new_dag: NewDag, prefect: PrefectServer) -> None:
     with new_dag() as dag:
         PrefectStartFlowRunOperator.partial(
-            task_id="start", deployment="quick/served", deferrable=True, poll_interval=3, fetch_result=True
+            task_id="start", deployment="quick/served", deferrable=True, poll_interval=OFTEN, fetch_result=True
         ).expand(parameters=[{"number": 1}, {"number": 2}, {"number": 3}])
     outcome = run_dag(dag)
     assert outcome.state == "success"
@@ -378,7 +378,7 @@ def test_a_flow_run_goes_on_after_the_timeout_if_so_asked(
         start(deployment=unserved, timeout=3, cancel_on_timeout=False, deferrable=deferrable)
     late = run_dag(dag)["start"]
     assert isinstance(late.error, WaitTimeout)
-    assert "It goes on" in str(late.error)
+    assert "The flow run continues" in str(late.error)
     assert flow_run(prefect, late)["state_type"] == "SCHEDULED"
 
 

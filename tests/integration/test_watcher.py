@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_prefect.client import watcher
+from airflow_provider_prefect.client.watcher import watcher
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
 from tests.integration.conftest import PREFECT
 from tools import web
 from tools.prefect_stack import FOR_TESTS, PrefectServer
+from tools.testing import to_copy
 
 INTERVAL = 3.0
 
@@ -189,10 +190,9 @@ async def test_a_feed_that_is_cut_every_second_changes_only_the_speed(
 async def test_a_server_whose_events_are_switched_off_is_polled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher, "_SAFETY", 5.0)
-    silent = PrefectServer(
-        PREFECT, tmp_path, settings={**FOR_TESTS, "PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED": "false"}
-    )
+    monkeypatch.setattr(watcher, "POLL_INTERVAL_WITH_FEED", 5.0)
+    settings = {**FOR_TESTS, "PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED": "false"}
+    silent = PrefectServer(PREFECT, tmp_path, settings=settings, made=to_copy("PREFECT"))
     await asyncio.to_thread(silent.start)
     try:
         ids = await asyncio.to_thread(create, silent, 20)
@@ -229,14 +229,14 @@ async def test_a_server_that_dies_and_comes_back_loses_nobody(
 async def test_a_run_that_is_deleted_ends_its_own_wait_only(
     prefect: PrefectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.watcher._COUNT_EVERY", 2.0)
+    monkeypatch.setattr("airflow_provider_prefect.client.watcher.watcher._COUNT_INTERVAL", 2.0)
     ids = await asyncio.to_thread(create, prefect, 5)
     async with between(prefect, monkeypatch) as proxy:
         tasks = start(ids)
         await settled(proxy, sockets=1)
         await asyncio.to_thread(prefect.request, "DELETE", f"/flow_runs/{ids[0]}")
         event, _ = await asyncio.wait_for(tasks[0], 20)
-        assert event["error"]["kind"] == "FlowRunNotFound"
+        assert event["error"]["kind"] == "FlowRunDeleted"
         assert not any(task.done() for task in tasks[1:])
         await finish(prefect, ids[1:])
         await noticed(tasks[1:], within=10)

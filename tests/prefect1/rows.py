@@ -138,6 +138,8 @@ ROWS = (
     Row(
         "C05",
         "an id that is no text is refused before any request",
+        DIFFERENT,
+        "A UUID is taken as its text.",
     ),
     Row(
         "C06",
@@ -351,8 +353,6 @@ ROWS = (
     Row(
         "G06",
         "a map index gives that child, and None the whole",
-        DIFFERENT,
-        "None is refused, as it is what a template without a value renders to; -1 is the whole.",
     ),
     Row("G07", "an unknown slug or index is an error"),
     Row("G08", "a slug is the task's name with a number, a parameter's its name alone"),

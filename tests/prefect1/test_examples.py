@@ -89,6 +89,8 @@ def run_example(name: str, deferrable: bool, *tasks: str, **changes: dict[str, A
         if deployment := given.get("deployment"):
             flow_name, _, project_name = deployment.partition("/")
             given.update(deployment=None, flow_name=flow_name, project_name=project_name)
+            if not mapped:
+                task.remember_given()  # as if the deployment had never been given
         given.update(changes.get(task.task_id, {}))
         if mapped or "deferrable" in given:
             # The constructor of a mapped one is still to be called, and takes no shorter interval.
@@ -166,5 +168,7 @@ def test_an_example_that_needs_a_deployment_says_so_and_starts_nothing(
     [dag] = dags_in(EXAMPLES["example_prefect_wait_for_deployment"])
     outcome = run_dag(dag.partial_subset(["somebody_starts_it"], include_upstream=False))
     assert outcome["somebody_starts_it"].state == "failed"
-    assert "tags is not for Prefect 1: there are no tags." in str(outcome["somebody_starts_it"].error)
+    assert "deployment='sales-report/demo' is not supported by Prefect 1: there are no deployments." in str(
+        outcome["somebody_starts_it"].error
+    )
     assert not server.requests

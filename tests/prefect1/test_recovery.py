@@ -16,7 +16,7 @@ import pytest
 
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
-from airflow_provider_prefect.stopping import TaskStopped
+from airflow_provider_prefect.utils.on_kill import TaskStopped
 from tests.prefect1 import scenario
 from tests.prefect1.our_side import Done, OurSide
 from tests.prefect1.server import Prefect1Server
@@ -203,12 +203,17 @@ def test_what_is_sent_again_is_the_same_request_mark_and_all(ours: OurSide, serv
     assert first.input["context"]["airflow"]["request"]
 
 
-def test_a_run_that_somebody_else_has_made_with_the_key_of_this_try_is_never_adopted(
-    ours: OurSide, server: Prefect1Server
-) -> None:
+def started_elsewhere(ours: OurSide, server: Prefect1Server) -> None:
+    """Another Airflow has started a flow run with the key of this very try."""
     started(ours)
     [run] = runs(server)
     server.tables.update("flow_run", run["id"], context={"airflow": {"request": "of another Airflow"}})
+
+
+def test_a_run_that_somebody_else_has_made_with_the_key_of_this_try_is_never_adopted(
+    ours: OurSide, server: Prefect1Server
+) -> None:
+    started_elsewhere(ours, server)
     done = ours.start()
     assert done.for_good
     assert "has the idempotency key of this try already, and this task has not created it" in done.text
@@ -218,9 +223,22 @@ def test_a_run_that_somebody_else_has_made_with_the_key_of_this_try_is_never_ado
 def test_nor_is_one_that_this_process_has_not_made_itself_when_it_asks_twice(
     ours: OurSide, server: Prefect1Server
 ) -> None:
-    started(ours)
+    started_elsewhere(ours, server)
     server.fault(reset=True, on="create_flow_run")
     assert ours.start().for_good
+    assert len(runs(server)) == 1
+
+
+@pytest.mark.parametrize("faults", [[], [{"reset": True}]], ids=["asked once", "asked twice"])
+def test_a_try_that_airflow_has_forgotten_reattaches_to_its_run_and_says_so(
+    ours: OurSide, server: Prefect1Server, faults: list[dict[str, Any]]
+) -> None:
+    first = started(ours)
+    for fault in faults:
+        server.fault(on="create_flow_run", **fault)
+    assert started(ours).value == first.value
+    assert len(runs(server)) == 1
+    assert "was started by this very try before, which Airflow has forgotten" in ours.logged()
 
 
 def test_the_hook_tells_a_new_run_from_a_found_one(ours: OurSide, server: Prefect1Server) -> None:
@@ -252,7 +270,7 @@ def test_a_task_that_fails_after_the_create_leaves_a_run_that_its_retry_finds(
 def test_a_restart_is_refused_before_anything_is_created(ours: OurSide, server: Prefect1Server) -> None:
     done = ours.start(on_retry="restart")
     assert done.for_good
-    assert "on_retry='restart' is not for Prefect 1" in done.text
+    assert "on_retry='restart' is not supported by Prefect 1" in done.text
     assert not server.requests
 
 

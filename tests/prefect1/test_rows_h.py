@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_prefect.client import errors
+from airflow_provider_prefect.client.transport import run
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from tests.prefect1 import scenario
 from tests.prefect1.conftest import KEY
@@ -82,7 +83,7 @@ def test_h03_h04_key_and_tenant_are_sent_to_a_core_server_too_and_headers_of_the
     assert not any("x-prefect-core-version" in request.headers for request in done.requests)
     headers = {"X-Prefect-Tenant-Id": "mine", "X-Proxy": "yes"}
     ours.connect(password="secret", tenant_id=tenant, secret_headers=json.dumps(headers))
-    [request] = ours.tried(lambda hook: hook.find_by_keys(["k"])).requests
+    [request] = ours.tried(lambda hook: run(hook.api.find_by_keys(["k"]))).requests
     assert (request.headers["x-prefect-tenant-id"], request.headers["x-proxy"]) == ("mine", "yes")
 
 
@@ -110,7 +111,7 @@ def test_h06_a_tenant_that_is_no_uuid_is_refused_before_any_request(
     assert (real.error, real.requests) == ("ValueError", ())
     ours.connect(password="k", tenant_id="x")
     done = ours.wait(run_id)
-    assert "The connection's extra field tenant_id is 'x', which is no UUID" in done.text
+    assert "The connection's extra field tenant_id is 'x', which is not a UUID" in done.text
     assert done.for_good
     assert done.requests == ()
 
@@ -298,7 +299,7 @@ def test_h14_a_web_page_is_an_error_that_says_what_is_there(
     server.fault(body=b"<!DOCTYPE html><title>Prefect</title>", times=None)
     assert graphql(server).text == "Malformed response received from API."
     done = ours.start(flow_id=flow_id)
-    assert "is no GraphQL API of Prefect 1" in done.text
+    assert "There is no GraphQL API of Prefect 1" in done.text
     assert done.for_good
     assert ours.slept == []
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_prefect.client import waiting
 from airflow_provider_prefect.client.errors import FlowRunCancelled, FlowRunFailed, FlowRunNotFound
+from airflow_provider_prefect.client.wait import flow_run as waiting
 from tests.prefect1 import scenario
 from tests.prefect1.our_side import OurSide
 from tests.prefect1.real_client import Outcome, run_real
@@ -177,7 +177,7 @@ def test_w07_lines_are_shown_without_states_too(
 def test_w08_lines_that_arrive_late_are_shown_once(
     server: Prefect1Server, ours: OurSide, run_id: str, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_LOGS_EVERY", 0.0)
+    monkeypatch.setattr(waiting, "LOG_INTERVAL", 0.0)
     late = datetime.now(UTC) - timedelta(seconds=5)
 
     def happenings(run_id: str, skip: int) -> None:
@@ -247,7 +247,7 @@ def warned(ours: OurSide, server: Prefect1Server, run_id: str, timeout: float = 
     server.meanwhile(lambda: scenario.move(server, run_id, "Success"), on="agent")
     done = ours.wait(run_id, timeout=timeout, **arguments)
     assert (done.error is None) == ("agent" in done.names)
-    return re.findall(rf"Flow run '{NAME}' has not started yet \((.*?)\)\. It is waited for", ours.logged())
+    return re.findall(rf"Flow run '{NAME}' has not started yet \((.*?)\)\. Still waiting for it", ours.logged())
 
 
 @both_modes
@@ -256,8 +256,8 @@ def test_w11_a_run_that_no_agent_takes_is_warned_about_once(
 ) -> None:
     real = wait(server, run_id, max_duration=timedelta(seconds=55))
     assert [level for level, _ in real.logs].count("WARNING") == real.names.count("agent") == 2
-    assert waiting._LATE_START == 60
-    monkeypatch.setattr(waiting, "_LATE_START", 0.1)
+    assert waiting.LATE_START_AFTER == 60
+    monkeypatch.setattr(waiting, "LATE_START_AFTER", 0.1)
     reason = "there is no agent with the labels 'lab', which the flow run asks for"
     assert set(warned(ours, server, run_id, deferrable=deferrable)) == {reason}
     asked = [call for call in server.called("agent") if "last_queried" in call.fields and "name" not in call.fields]
@@ -268,7 +268,7 @@ def test_w11_a_run_that_no_agent_takes_is_warned_about_once(
 def test_w11_a_run_that_has_begun_is_not_warned_about(
     server: Prefect1Server, ours: OurSide, run_id: str, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_LATE_START", 0.1)
+    monkeypatch.setattr(waiting, "LATE_START_AFTER", 0.1)
     scenario.move(server, run_id, state)
     assert "agent" not in wait(server, run_id, max_duration=timedelta(seconds=55)).names
     assert warned(ours, server, run_id, timeout=0.4) == []
@@ -302,7 +302,7 @@ def test_w12_the_warning_says_whether_no_agent_has_the_labels_or_none_of_them_as
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "_LATE_START", 0.1)
+    monkeypatch.setattr(waiting, "LATE_START_AFTER", 0.1)
     server.tables.update("flow_run", run_id, labels=labels)
     for of_agent, seen in agents:
         scenario.add_agent(server, of_agent, seen=seen)
@@ -316,7 +316,7 @@ def test_w12_the_warning_says_whether_no_agent_has_the_labels_or_none_of_them_as
 def test_w13_a_bad_answer_about_agents_leaves_the_warning_without_a_reason(
     server: Prefect1Server, ours: OurSide, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_LATE_START", 0.1)
+    monkeypatch.setattr(waiting, "LATE_START_AFTER", 0.1)
     server.fault(on="agent", status=403)
     assert wait(server, run_id, max_duration=timedelta(seconds=20)).error == "HTTPError"
     server.fault(on="agent", status=403)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -49,6 +50,13 @@ def state(kind: str, name: str | None = None, message: str | None = None, data: 
     }
 
 
+class _Http(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Leave out a client that goes away, which a trigger does as it ends; anything else is a fault of the fake."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class FakePrefect:
     """The server's memory and its answers. Used as a context manager, which opens its port."""
 
@@ -62,12 +70,12 @@ class FakePrefect:
         self.authorization: str | None = None
         """What the header of this name has to be, if anything."""
         self.coming: list[dict[str, Any]] = []
-        """The states that a run created from now on is in at its first, second… look; the last one stays."""
+        """The states that a run created from now on is in at its first, second… poll; the last one stays."""
         self.instead: list[Callable[[Asked], Answer | None]] = []
         """Asked first; whatever is not ``None`` is the answer."""
         self._ahead: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = _Http(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         self._http.block_on_close = False
 
@@ -99,8 +107,8 @@ class FakePrefect:
         return deployment_id
 
     def add_flow_run(self, *states: dict[str, Any] | str, **fields: Any) -> str:
-        """Have a flow run that is in these states at its first, second… look; returns its id."""
-        run_id = str(uuid.uuid4())
+        """Have a flow run that is in these states at its first, second… poll; returns its id."""
+        run_id = fields.get("id") or str(uuid.uuid4())
         seen = [state(one) if isinstance(one, str) else one for one in states]
         self.flow_runs[run_id] = {
             "id": run_id,
@@ -202,18 +210,18 @@ class FakePrefect:
         run_id = self.add_flow_run(
             state("SCHEDULED"), *self.coming, flow_id=flow_id, deployment_id=deployment_id, **_kept(body)
         )
-        return Answer(201, self._look(run_id))
+        return Answer(201, self._polled(run_id))
 
     def _flow_run(self, body: Any, run_id: str) -> Answer:
         if run_id not in self.flow_runs:
             return Answer(404, {"detail": "Flow run not found"})
-        return Answer(200, self._look(run_id))
+        return Answer(200, self._polled(run_id))
 
     def _flow_runs(self, body: Any) -> Answer:
         criteria = body["flow_runs"]
-        if "id" in criteria and "offset" not in body:  # a watcher's look
+        if "id" in criteria and "offset" not in body:  # a watcher's poll
             types = criteria.get("state", {}).get("type", {}).get("any_")
-            runs = [self._look(one) for one in criteria["id"]["any_"] if one in self.flow_runs]
+            runs = [self._polled(one) for one in criteria["id"]["any_"] if one in self.flow_runs]
             return Answer(200, [run for run in runs if types is None or run["state"]["type"] in types])
         keys, ids = (criteria.get(name, {}).get("any_", ()) for name in ("idempotency_key", "id"))
         found = [run for run in self.flow_runs.values() if run.get("idempotency_key") in keys or run["id"] in ids]
@@ -222,7 +230,7 @@ class FakePrefect:
     def _count(self, body: Any) -> Answer:
         return Answer(200, sum(one in self.flow_runs for one in body["flow_runs"]["id"]["any_"]))
 
-    def _look(self, run_id: str) -> dict[str, Any]:
+    def _polled(self, run_id: str) -> dict[str, Any]:
         ahead = self._ahead[run_id]
         self.flow_runs[run_id]["state"] = ahead.pop(0) if len(ahead) > 1 else ahead[0]
         return self.flow_runs[run_id]

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_prefect.client import graphql, rest
+from airflow_provider_prefect.client.graphql import GraphqlApi
+from airflow_provider_prefect.client.rest import RestApi
+from airflow_provider_prefect.hooks.connection import read_settings
 from airflow_provider_prefect.hooks.prefect import PrefectHook
-from airflow_provider_prefect.hooks.settings import read_settings
 from airflow_provider_prefect.operators.flow_run import (
     PrefectCancelFlowRunOperator,
     PrefectRenameFlowRunOperator,
@@ -171,15 +172,16 @@ def test_every_argument_of_prefect_1_has_a_row(task: str, argument: str) -> None
 def test_what_the_docs_call_an_argument_of_ours_is_one(page: str) -> None:
     ours = {name for operator in HOW_TOS.values() for name in inspect.signature(operator.__init__).parameters}
     given = re.findall(r"``(\w+)=(?:True|False|\[|\d|\"(?:new|restart)\")", PAGES[page].read_text())
-    elsewhere = {"persist_result", "wait", "raise_final_state", "poll_time", "create_link_artifact", "soft_fail"}
-    assert set(given) - elsewhere <= ours
+    of_prefect_1 = {"persist_result", "wait", "raise_final_state", "poll_time", "create_link_artifact"}
+    of_airflow = {"soft_fail", "render_template_as_native_obj"}
+    assert set(given) - of_prefect_1 - of_airflow <= ours
 
 
 def test_the_page_on_prefect_1_names_every_argument_that_it_has_no_use_for_and_what_takes_its_place() -> None:
-    section = PAGES["prefect1.rst"].read_text().partition("What there is not\n")[2].partition("\nDeliberately")[0]
+    section = PAGES["prefect1.rst"].read_text().partition("Unsupported arguments\n")[2].partition("\nDeliberately")[0]
     named = set(re.findall(r"``(\w+)", section))
-    assert {name.partition("=")[0] for name in graphql.LACKS} <= named
-    assert set(rest.LACKS) <= named
+    assert {name.partition("=")[0] for name in GraphqlApi.unsupported} <= named
+    assert set(RestApi.unsupported) <= named
 
 
 def test_the_page_on_prefect_1_has_each_of_the_deliberate_departures_once_by_its_row() -> None:

@@ -1,31 +1,26 @@
-"""Drives a call by hand: what it asks for is recorded, and answered from a script. No network, no clock, no mock."""
+"""Drive the client by hand: requests are recorded and answered from a script. No network, no clock, no mock."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain, repeat
 from typing import Any
 
-from airflow_provider_prefect.client.api import Api
-from airflow_provider_prefect.client.call import (
-    Call,
-    Effect,
-    FetchCsrfToken,
-    Look,
-    Renew,
-    Request,
-    Response,
-    Sleep,
-    T,
-    run,
-)
-from airflow_provider_prefect.client.logs import LogFollower
-from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.api import Api, make_api
+from airflow_provider_prefect.client.model import FlowRun, LogRecord
+from airflow_provider_prefect.client.retry import Patience
+from airflow_provider_prefect.client.settings import Settings
+from airflow_provider_prefect.client.transport import Request, Response
+from tests.unit.client.samples import RUN_ID
 
 NOON = 1_700_000_000.0
 """When every test begins. The flow run of the samples is expected to start later, so it is not late."""
+
+REST = Settings("http://prefect.test/api", "http://prefect.test")
+GRAPHQL = Settings("http://prefect1.test", "http://prefect1.test:8080", api="graphql")
 
 
 @dataclass
@@ -40,70 +35,127 @@ class Clock:
 
 @dataclass
 class Script:
-    """Answers a call's requests and looks from ``answers``, in order; an exception among them is raised.
+    """A transport that answers requests from ``answers``, in order; an exception among them is raised.
 
-    A function among them makes the answer from what is asked for. A look that is answered with ``None`` has lasted
-    until its time was up. An :class:`Again` at the end goes on for ever. Asking for more than there is fails the test.
+    A function among them makes the answer from the request. An :class:`Again` at the end goes on for ever. Asking for
+    more than there is fails the test.
     """
 
     answers: Iterable[Any]
+    settings: Settings = REST
     clock: Clock = field(default_factory=Clock)
-    effects: list[Effect] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    sleeps: list[float] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    """All that was done, in order: each request as in :attr:`sent`, ``sleep`` and ``reload``."""
+    reloads: int = 0
 
     def __post_init__(self) -> None:
         self._rest = chain.from_iterable(
             repeat(answer.answer) if isinstance(answer, Again) else (answer,) for answer in self.answers
         )
 
-    def run(self, call: Call[T]) -> T:
-        return run(call, self.perform)
-
-    def perform(self, effect: Effect) -> object:
-        self.effects.append(effect)
-        assert len(self.effects) < 10_000, "this goes on for ever"
-        if isinstance(effect, Sleep):
-            self.clock.now += effect.seconds
-            return None
-        if isinstance(effect, Renew):
-            return None
-        assert isinstance(effect, (Request, Look, FetchCsrfToken))
+    async def send(self, request: Request) -> Response:
+        self.requests.append(request)
+        self.steps.append(_in_short(request))
+        assert len(self.requests) + len(self.sleeps) < 10_000, "this goes on for ever"
         for answer in self._rest:
             if callable(answer):
-                answer = answer(effect)
+                answer = answer(request)
             if isinstance(answer, Exception):
                 raise answer
-            if isinstance(effect, Look) and answer is None:
-                self.clock.now = max(self.clock.now, effect.until)
+            assert isinstance(answer, Response)
             return answer
-        raise AssertionError(f"asked once more than expected: {effect}")
+        raise AssertionError(f"asked once more than expected: {request}")
 
-    @property
-    def requests(self) -> list[Request]:
-        return [effect for effect in self.effects if isinstance(effect, Request)]
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.steps.append("sleep")
+        self.clock.now += seconds
+
+    async def reload_settings(self) -> None:
+        self.reloads += 1
+        self.steps.append("reload")
+
+    def api(self, patience: float = 0) -> Api:
+        """The API over this transport. Without patience each request is sent once."""
+        return make_api(self, Patience(patience, self.clock))
 
     @property
     def sent(self) -> list[str]:
-        return [f"{request.method} {request.path}" for request in self.requests]
-
-    @property
-    def sleeps(self) -> list[float]:
-        return [effect.seconds for effect in self.effects if isinstance(effect, Sleep)]
-
-    def count(self, kind: type[Effect]) -> int:
-        return sum(isinstance(effect, kind) for effect in self.effects)
+        return [_in_short(request) for request in self.requests]
 
     def all_used(self) -> bool:
         return next(iter(self._rest), None) is None
 
 
+def _in_short(request: Request) -> str:
+    return f"{request.method} {request.path}"
+
+
+@dataclass
+class ScriptedSource:
+    """A source of states for a wait, each answered by hand: a flow run, or ``None`` for a pause that has passed."""
+
+    states: Iterable[FlowRun | Exception | None]
+    script: Script = field(default_factory=lambda: Script(()))
+    flow_run_id: str = RUN_ID
+    reasons: Sequence[str] | Exception = ()
+    ends: Sequence[FlowRun | None] = ()
+    """What the events of Prefect say about the end of the flow run, each time they are read."""
+    end_reads: int = 0
+    asked: list[tuple[str | None, float, bool]] = field(default_factory=list)
+    """For each call of :meth:`next_state`: the known state's id, until when, and whether it is polled at the end."""
+
+    def __post_init__(self) -> None:
+        self._rest = iter(self.states)
+        self._ends = iter(self.ends)
+
+    @property
+    def api(self) -> Api:
+        return self.script.api()
+
+    async def next_state(self, known_state_id: str | None, until: float, *, poll_at_end: bool = True) -> FlowRun | None:
+        self.asked.append((known_state_id, until, poll_at_end))
+        state = next(self._rest)
+        if isinstance(state, Exception):
+            raise state
+        if state is None:
+            self.script.clock.now = max(self.script.clock.now, until)
+        return state
+
+    async def read_end_from_events(self) -> FlowRun | None:
+        self.end_reads += 1
+        return next(self._ends, None)
+
+    async def read_log_page(self, after: datetime | None, offset: int) -> list[LogRecord]:
+        return await self.api.read_log_page(self.flow_run_id, after=after, offset=offset)
+
+    async def reasons_not_started(self, run: FlowRun) -> list[str]:
+        if isinstance(self.reasons, Exception):
+            raise self.reasons
+        return list(self.reasons)
+
+    async def sleep(self, seconds: float) -> None:
+        await self.script.sleep(seconds)
+
+    def all_used(self) -> bool:
+        return next(self._rest, self) is self
+
+
 @dataclass
 class Notes:
-    """What a wait has told whoever watches it."""
+    """What a wait has told its observer."""
 
+    follows_logs: bool = False
     states: list[str] = field(default_factory=list)
     late: list[list[str]] = field(default_factory=list)
-    left_out: list[int] = field(default_factory=list)
-    logs: LogFollower | None = None
+    lines: list[tuple[str, str | None]] = field(default_factory=list)
+    left_out: list[int | None] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+    recoveries: int = 0
+    deleted: list[str] = field(default_factory=list)
+    none_yet: int = 0
 
     def on_change(self, run: FlowRun) -> None:
         self.states.append(run.state.name)
@@ -111,11 +163,23 @@ class Notes:
     def on_not_started(self, run: FlowRun, reasons: Sequence[str]) -> None:
         self.late.append(list(reasons))
 
-    def follower(self, api: Api, flow_run_id: str) -> LogFollower | None:
-        return self.logs
+    def on_log_line(self, record: LogRecord, task_name: str | None) -> None:
+        self.lines.append((record.message, task_name))
 
-    def on_left_out(self, lines: int) -> None:
+    def on_log_lines_left_out(self, lines: int | None) -> None:
         self.left_out.append(lines)
+
+    def on_trouble(self, failure: Exception) -> None:
+        self.trouble.append(str(failure))
+
+    def on_recovery(self) -> None:
+        self.recoveries += 1
+
+    def on_deleted(self, run: FlowRun) -> None:
+        self.deleted.append(str(run.state))
+
+    def on_none_yet(self) -> None:
+        self.none_yet += 1
 
 
 @dataclass(frozen=True)
@@ -123,14 +187,6 @@ class Again:
     """The same answer from here on."""
 
     answer: Any
-
-
-def answered(call: Call[T], *answers: Any) -> T:
-    """What ``call`` returns when it is given exactly these answers."""
-    script = Script(answers)
-    result = script.run(call)
-    assert script.all_used(), "not all of the answers were asked for"
-    return result
 
 
 def answer(body: Any = None, status: int = 200, **headers: str) -> Response:

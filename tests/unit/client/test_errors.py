@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import inspect
 
-import pytest
-
 from airflow_provider_prefect.client import errors
-from airflow_provider_prefect.client.errors import ConfigurationError, MalformedAnswer, NotFound, PrefectError
+from airflow_provider_prefect.client.errors import ConfigurationError, NotFound, PrefectError
 
 
 def tree() -> list[tuple[int, str]]:
@@ -28,11 +26,6 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 
 def test_whoever_catches_a_value_error_catches_a_wrong_configuration() -> None:
     assert issubclass(ConfigurationError, ValueError)
-
-
-@pytest.mark.parametrize(("text", "shown"), [("", "an empty body"), (" \n ", "an empty body"), ("a\n  b", "a b")])
-def test_a_malformed_answer_is_quoted_on_one_line(text: str, shown: str) -> None:
-    assert str(MalformedAnswer(502, text)).endswith(f": {shown}")
 
 
 def test_a_not_found_is_a_404_of_nobody_unless_it_says_otherwise() -> None:

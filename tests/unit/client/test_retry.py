@@ -7,24 +7,20 @@ from email.utils import format_datetime
 
 import pytest
 
-from airflow_provider_prefect.client.call import (
-    Call,
-    FetchCsrfToken,
-    Look,
-    Renew,
-    Request,
-    Response,
-    Sleep,
-)
 from airflow_provider_prefect.client.errors import (
     ApiError,
     AuthenticationError,
+    FlowRunNotFound,
     InvalidRequest,
     MalformedAnswer,
     NotFound,
     Unreachable,
 )
-from airflow_provider_prefect.client.retry import Patience, retried, retry_after
+from airflow_provider_prefect.client.http.common import CsrfProtection
+from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.retry import Patience, RetryingTransport
+from airflow_provider_prefect.client.transport import Request, Response, run
+from airflow_provider_prefect.client.wait.flow_run import Poller
 from tests.unit.client.driving import (
     BAD_PARAMETERS,
     BUSY,
@@ -34,12 +30,12 @@ from tests.unit.client.driving import (
     NOON,
     WANTS_CSRF_TOKEN,
     Again,
-    Clock,
+    Notes,
     Script,
     answer,
     page,
 )
-from tests.unit.client.samples import seen
+from tests.unit.client.samples import RUN_ID, run_json, seen
 
 OK = answer({"id": 1})
 LOST = Unreachable("http://host/api cannot be reached: Connection reset by peer")
@@ -50,12 +46,12 @@ UNAUTHORIZED = answer({"exception_message": "Unauthorized"}, 401)
 FORBIDDEN = answer({"detail": "Forbidden"}, 403)
 
 
-def ask(request: Request = READ) -> Call[Response]:
-    return (yield from request)
+def patient(script: Script, seconds: float = 60) -> RetryingTransport:
+    return RetryingTransport(script, Patience(seconds, script.clock))
 
 
-def patient(script: Script, seconds: float = 60, *, waiting: bool = False) -> Patience:
-    return Patience(seconds, waiting, script.clock)
+def send(script: Script, request: Request = READ, *, seconds: float = 60) -> Response:
+    return run(patient(script, seconds).send(request))
 
 
 def bound(tries: int) -> float:
@@ -71,7 +67,7 @@ def bound(tries: int) -> float:
 @pytest.mark.parametrize("body", ["", "<html>Bad Gateway</html>", '{"exception_message": "Service Unavailable"}'])
 def test_a_failure_that_passes_is_asked_for_again(status: int, request_: Request, body: str) -> None:
     script = Script([Response(status, body), OK])
-    assert script.run(retried(ask(request_), patient(script))) == OK
+    assert send(script, request_) == OK
     assert script.requests == [request_, request_]
     assert len(script.sleeps) == 1
 
@@ -79,25 +75,25 @@ def test_a_failure_that_passes_is_asked_for_again(status: int, request_: Request
 @pytest.mark.parametrize("request_", [READ, CREATE], ids=["read", "create with a key"])
 def test_a_lost_answer_is_asked_for_again(request_: Request) -> None:
     script = Script([LOST, LOST, OK])
-    assert script.run(retried(ask(request_), patient(script))) == OK
+    assert send(script, request_) == OK
     assert script.requests == [request_] * 3
 
 
 @pytest.mark.parametrize("body", ['{"id": "6f1f8a3c', "", "[{}"])
 def test_half_an_answer_is_asked_for_again(body: str) -> None:
     script = Script([Response(200, body), OK])
-    assert script.run(retried(ask(), patient(script))) == OK
+    assert send(script) == OK
 
 
 def test_an_answer_without_content_is_whole() -> None:
     script = Script([NO_CONTENT])
-    assert script.run(retried(ask(Request("PATCH", "/flow_runs/x", {"name": "n"})), patient(script))) == NO_CONTENT
+    assert send(script, Request("PATCH", "/flow_runs/x", {"name": "n"})) == NO_CONTENT
 
 
 @pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
 def test_a_create_without_a_key_is_sent_again_when_the_server_has_not_acted_on_it(status: int) -> None:
     script = Script([Response(status, ""), OK])
-    assert script.run(retried(ask(CREATE_WITHOUT_KEY), patient(script))) == OK
+    assert send(script, CREATE_WITHOUT_KEY) == OK
 
 
 @pytest.mark.parametrize(
@@ -108,19 +104,19 @@ def test_a_create_without_a_key_is_sent_again_when_the_server_has_not_acted_on_i
 def test_a_create_without_a_key_is_never_sent_again_when_nobody_knows_what_came_of_it(reply: object) -> None:
     script = Script([reply])
     with pytest.raises((ApiError, Unreachable)):
-        script.run(retried(ask(CREATE_WITHOUT_KEY), patient(script)))
+        send(script, CREATE_WITHOUT_KEY)
     assert len(script.requests) == 1
 
 
 def test_two_writes_that_met_are_sent_again() -> None:
     script = Script([CONFLICT, CONFLICT, OK])
-    assert script.run(retried(ask(CREATE), patient(script))) == OK
+    assert send(script, CREATE) == OK
 
 
 def test_a_conflict_that_stays_is_an_error_after_three_tries() -> None:
     script = Script([Again(CONFLICT)])
     with pytest.raises(InvalidRequest, match="integrity conflict"):
-        script.run(retried(ask(CREATE), patient(script)))
+        send(script, CREATE)
     assert len(script.requests) == 3
 
 
@@ -128,14 +124,14 @@ def test_a_conflict_that_stays_is_an_error_after_three_tries() -> None:
 def test_a_conflict_does_not_make_the_next_failure_pass(reply: Response) -> None:
     script = Script([CONFLICT, reply])
     with pytest.raises(ApiError):
-        script.run(retried(ask(CREATE), patient(script)))
+        send(script, CREATE)
     assert len(script.requests) == 2
 
 
 def test_a_conflict_does_not_make_an_unclear_create_repeatable() -> None:
     script = Script([CONFLICT, Response(500, "")])
     with pytest.raises(ApiError):
-        script.run(retried(ask(CREATE_WITHOUT_KEY), patient(script)))
+        send(script, CREATE_WITHOUT_KEY)
     assert len(script.requests) == 2
 
 
@@ -145,7 +141,7 @@ def test_a_conflict_does_not_make_an_unclear_create_repeatable() -> None:
 def test_a_409_of_the_schema_is_never_sent_again() -> None:
     script = Script([BAD_PARAMETERS])
     with pytest.raises(InvalidRequest, match="'s' is a required property"):
-        script.run(retried(ask(CREATE), patient(script)))
+        send(script, CREATE)
     assert len(script.requests) == 1
 
 
@@ -162,14 +158,18 @@ def test_a_409_of_the_schema_is_never_sent_again() -> None:
         (page(200), MalformedAnswer),
     ],
 )
-def test_before_a_wait_what_will_not_pass_is_an_error_at_once(reply: Response, kind: type[ApiError]) -> None:
+def test_what_will_not_pass_is_an_error_at_once(reply: Response, kind: type[ApiError]) -> None:
     script = Script([reply])
     with pytest.raises(kind):
-        script.run(retried(ask(), patient(script)))
-    assert script.effects == [READ]
+        send(script)
+    assert (script.requests, script.sleeps) == ([READ], [])
 
 
-# Waiting
+# While a flow run is polled, requests are not sent again here: the wait itself tolerates what may pass
+
+
+def poll(script: Script, seconds: float = 60) -> FlowRun | None:
+    return run(Poller(script, RUN_ID, 5, seconds, Notes(), script.clock).next_state(None, NOON + 3600))
 
 
 @pytest.mark.parametrize(
@@ -179,38 +179,38 @@ def test_before_a_wait_what_will_not_pass_is_an_error_at_once(reply: Response, k
         *(page(200), page(500), Response(307, ""), Response(200, ""), answer({"detail": "no"}, 422)),
     ],
 )
-def test_while_waiting_every_answer_that_is_not_prefects_own_word_on_the_run_may_pass(reply: Response) -> None:
-    script = Script([reply, reply, OK])
-    assert script.run(retried(ask(), patient(script, waiting=True))) == OK
+def test_while_polling_every_answer_that_is_not_prefects_own_word_on_the_run_may_pass(reply: Response) -> None:
+    script = Script([reply, reply, answer(run_json())])
+    assert poll(script) == seen("RUNNING")
     assert len(script.sleeps) == 2
 
 
 @pytest.mark.parametrize("text", ["Flow run not found", "Flow run with id x not found"])
-def test_while_waiting_prefects_own_word_that_there_is_no_such_run_does_not_pass(text: str) -> None:
-    script = Script([answer({"detail": text}, 404)])
-    with pytest.raises(NotFound):
-        script.run(retried(ask(), patient(script, waiting=True)))
+def test_while_polling_prefects_own_word_that_there_is_no_such_run_does_not_pass(text: str) -> None:
+    script = Script([answer({"detail": text}, 404)] * 2)
+    with pytest.raises(FlowRunNotFound):
+        poll(script)
 
 
 @pytest.mark.parametrize("reply", [UNAUTHORIZED, FORBIDDEN, page(401), page(403)])
-def test_while_waiting_refused_credentials_have_the_connection_read_again_before_each_try(reply: Response) -> None:
-    script = Script([reply, reply, OK])
-    script.run(retried(ask(), patient(script, waiting=True)))
-    assert [type(effect) for effect in script.effects] == [Request, Renew, Sleep, Request, Renew, Sleep, Request]
+def test_while_polling_refused_credentials_have_the_connection_read_again_before_each_try(reply: Response) -> None:
+    script = Script([reply, reply, answer(run_json())])
+    poll(script)
+    read = f"GET /flow_runs/{RUN_ID}"
+    assert script.steps == [read, "reload", "sleep", read, "reload", "sleep", read]
 
 
 @pytest.mark.parametrize("reply", [BUSY, LOST, page(404), page(200)])
-def test_the_connection_is_not_read_again_for_other_trouble(reply: object) -> None:
-    script = Script([reply, OK])
-    script.run(retried(ask(), patient(script, waiting=True)))
-    assert script.count(Renew) == 0
+def test_while_polling_the_connection_is_not_read_again_for_other_trouble(reply: object) -> None:
+    script = Script([reply, answer(run_json())])
+    poll(script)
+    assert script.reloads == 0
 
 
-def test_a_create_without_a_key_is_not_repeated_while_waiting_either() -> None:
-    script = Script([LOST])
-    with pytest.raises(Unreachable):
-        script.run(retried(ask(CREATE_WITHOUT_KEY), patient(script, waiting=True)))
-    assert len(script.requests) == 1
+def test_while_polling_no_patience_left_is_unreachable_too() -> None:
+    script = Script([UNAUTHORIZED])
+    with pytest.raises(Unreachable, match="401"):
+        poll(script, 0)
 
 
 # Patience
@@ -219,52 +219,39 @@ def test_a_create_without_a_key_is_not_repeated_while_waiting_either() -> None:
 @pytest.mark.parametrize("reply", [BUSY, LOST, Response(200, "{")])
 def test_patience_ends_as_unreachable_after_exactly_as_long_as_given(reply: object) -> None:
     script = Script([Again(reply)])
-    with pytest.raises(Unreachable, match=r"asked \d+ times in 60 s"):
-        script.run(retried(ask(), patient(script, 60)))
+    with pytest.raises(Unreachable, match=r"tried \d+ times in 60 s"):
+        send(script, seconds=60)
     assert script.clock.now - NOON == pytest.approx(60)
     assert len(script.requests) == len(script.sleeps) + 1
 
 
 def test_patience_counts_from_the_first_failure() -> None:
     script = Script([OK, BUSY, OK])
-    slow = Clock()
-    script.clock = slow
-
-    def two() -> Call[Response]:
-        yield from ask()
-        slow.now += 3600
-        return (yield from ask())
-
-    assert script.run(retried(two(), patient(script, 60))) == OK
+    transport = patient(script, 60)
+    run(transport.send(READ))
+    script.clock.now += 3600
+    assert run(transport.send(READ)) == OK
 
 
 def test_each_request_has_the_whole_patience() -> None:
     script = Script([*[BUSY] * 5, OK, *[BUSY] * 5, OK])
 
-    def two() -> Call[Response]:
-        yield from ask()
-        return (yield from ask())
-
-    assert script.run(retried(two(), patient(script, 20))) == OK
+    transport = patient(script, 20)
+    run(transport.send(READ))
+    assert run(transport.send(READ)) == OK
 
 
 def test_the_message_says_what_the_trouble_was() -> None:
     script = Script([Again(BUSY)])
     with pytest.raises(Unreachable, match="HTTP 503: Service Unavailable"):
-        script.run(retried(ask(), patient(script)))
+        send(script)
 
 
 def test_without_patience_the_first_trouble_is_the_error() -> None:
     script = Script([BUSY])
     with pytest.raises(ApiError, match="HTTP 503: Service Unavailable"):
-        script.run(retried(ask(), patient(script, 0)))
-    assert script.effects == [READ]
-
-
-def test_while_waiting_no_patience_left_is_unreachable_too() -> None:
-    script = Script([UNAUTHORIZED])
-    with pytest.raises(Unreachable, match="401"):
-        script.run(retried(ask(), patient(script, 0, waiting=True)))
+        send(script, seconds=0)
+    assert (script.requests, script.sleeps) == ([READ], [])
 
 
 # Pauses
@@ -274,7 +261,7 @@ def test_pauses_are_full_jitter_between_nothing_and_a_doubling_bound_up_to_half_
     draws: dict[int, list[float]] = {}
     for _ in range(100):
         script = Script([*[BUSY] * 9, OK])
-        script.run(retried(ask(), patient(script, 100_000)))
+        send(script, seconds=100_000)
         for tries, pause in enumerate(script.sleeps, 1):
             draws.setdefault(tries, []).append(pause)
     for tries, pauses in draws.items():
@@ -285,15 +272,16 @@ def test_pauses_are_full_jitter_between_nothing_and_a_doubling_bound_up_to_half_
 def test_retry_after_in_seconds_is_not_undercut_and_jitter_comes_on_top() -> None:
     for _ in range(20):
         script = Script([answer(status=429, retry_after="7"), OK])
-        script.run(retried(ask(), patient(script)))
+        send(script)
         (pause,) = script.sleeps
         assert 7 <= pause <= 7 + bound(1)
 
 
-def test_retry_after_as_a_date_is_not_undercut() -> None:
+def test_retry_after_as_a_date_is_not_undercut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOON)
     when = format_datetime(datetime.fromtimestamp(NOON, UTC) + timedelta(seconds=9), usegmt=True)
     script = Script([answer(status=503, retry_after=when), OK])
-    script.run(retried(ask(), patient(script)))
+    send(script)
     (pause,) = script.sleeps
     assert 9 <= pause <= 9 + bound(1)
 
@@ -301,85 +289,72 @@ def test_retry_after_as_a_date_is_not_undercut() -> None:
 def test_retry_after_beyond_the_patience_asks_once_more_at_its_end() -> None:
     script = Script([Again(answer(status=429, retry_after="3600"))])
     with pytest.raises(Unreachable):
-        script.run(retried(ask(), patient(script, 60)))
+        send(script, seconds=60)
     assert script.sleeps == [60]
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("12", 12),
-        ("1.5", 1.5),
-        (" 3 ", 3),
-        ("-5", 0),
-        ("", 0),
-        ("soon", 0),
-        ("Wed, 14 Nov 2001 00:00:00 GMT", 0),
-        ("Tue, 14 Nov 2023 22:13:30 GMT", 10),
-        ("Tue, 14 Nov 2023 22:13:30", 10),
-        ("Tue, 14 Nov 2023 23:13:30 +0100", 10),
-    ],
-)
-def test_retry_after_is_a_number_or_a_date_and_anything_else_is_nothing(value: str, seconds: float) -> None:
-    assert retry_after(Response(429, "", {"retry-after": value}), NOON) == pytest.approx(seconds)
-
-
-def test_a_date_without_a_zone_is_of_greenwich_wherever_the_worker_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as here:
-        here.setenv("TZ", "America/New_York")
-        time.tzset()
-        seconds = retry_after(Response(429, "", {"retry-after": "Tue, 14 Nov 2023 22:13:30"}), NOON)
-    time.tzset()
-    assert seconds == pytest.approx(10)
-
-
-def test_without_retry_after_nothing_is_added() -> None:
-    assert retry_after(Response(429, ""), NOON) == 0
 
 
 # CSRF
 
 
+class Protected:
+    """The script behind the CSRF protection that both HTTP transports have."""
+
+    def __init__(self, script: Script) -> None:
+        self.settings = script.settings
+        self.sleep = script.sleep
+        self._send = script.send
+        self._csrf = CsrfProtection()
+
+    async def send(self, request: Request) -> Response:
+        return await self._csrf.send(request, self._send)
+
+
+def send_protected(script: Script, request: Request) -> Response:
+    return run(RetryingTransport(Protected(script), Patience(60, script.clock)).send(request))
+
+
+def steps(script: Script) -> list[str]:
+    return ["token" if step.startswith("GET /csrf-token?client=") else step.partition(" ")[0] for step in script.steps]
+
+
 def test_a_csrf_token_is_fetched_when_it_is_asked_for_and_the_request_sent_again_at_once() -> None:
     script = Script([WANTS_CSRF_TOKEN, answer({"token": "t"}), OK])
-    assert script.run(retried(ask(CREATE), patient(script))) == OK
-    assert script.effects == [CREATE, FetchCsrfToken(), CREATE]
+    assert send_protected(script, CREATE) == OK
+    assert steps(script) == ["POST", "token", "POST"]
+    assert [script.requests[0], script.requests[2]] == [CREATE, CREATE]
 
 
 def test_a_csrf_token_is_fetched_for_a_create_without_a_key_too() -> None:
     script = Script([WANTS_CSRF_TOKEN, answer({"token": "t"}), OK])
-    assert script.run(retried(ask(CREATE_WITHOUT_KEY), patient(script))) == OK
+    assert send_protected(script, CREATE_WITHOUT_KEY) == OK
 
 
 def test_a_403_without_a_word_of_csrf_fetches_no_token() -> None:
     script = Script([FORBIDDEN])
     with pytest.raises(AuthenticationError):
-        script.run(retried(ask(CREATE), patient(script)))
-    assert script.count(FetchCsrfToken) == 0
+        send_protected(script, CREATE)
+    assert steps(script).count("token") == 0
 
 
 def test_a_server_that_is_never_content_with_a_csrf_token_is_not_asked_for_ever() -> None:
     script = Script([*[WANTS_CSRF_TOKEN, answer({"token": "t"})] * 3, WANTS_CSRF_TOKEN])
     with pytest.raises(AuthenticationError, match="CSRF"):
-        script.run(retried(ask(CREATE), patient(script)))
-    assert script.count(FetchCsrfToken) == 3
+        send_protected(script, CREATE)
+    assert steps(script).count("token") == 3
 
 
 @pytest.mark.parametrize("trouble", [BUSY, LOST])
 def test_a_csrf_token_that_cannot_be_fetched_now_is_fetched_later(trouble: object) -> None:
     script = Script([WANTS_CSRF_TOKEN, trouble, WANTS_CSRF_TOKEN, answer({"token": "t"}), OK])
-    assert script.run(retried(ask(CREATE), patient(script))) == OK
-    assert [type(effect) for effect in script.effects] == [
-        *(Request, FetchCsrfToken, Sleep),
-        *(Request, FetchCsrfToken, Request),
-    ]
+    assert send_protected(script, CREATE) == OK
+    assert steps(script) == ["POST", "token", "sleep", "POST", "token", "POST"]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(404, NotFound), (401, AuthenticationError), (422, InvalidRequest)])
 def test_a_csrf_token_that_is_refused_is_an_error_at_once(status: int, kind: type[ApiError]) -> None:
     script = Script([WANTS_CSRF_TOKEN, answer({"detail": "no token for you"}, status)])
     with pytest.raises(kind, match="no token for you"):
-        script.run(retried(ask(CREATE), patient(script)))
+        send_protected(script, CREATE)
     assert script.sleeps == []
 
 
@@ -391,45 +366,39 @@ def test_a_csrf_token_that_is_refused_is_an_error_at_once(status: int, kind: typ
 )
 def test_an_answer_says_that_the_server_may_have_acted_on_the_request_before(reply: object) -> None:
     script = Script([reply, OK])
-    assert script.run(retried(ask(CREATE), patient(script))).resent
+    assert send(script, CREATE).resent
 
 
 @pytest.mark.parametrize("replies", [[], [answer(status=429)], [CONFLICT], [WANTS_CSRF_TOKEN, answer({"token": "t"})]])
 def test_an_answer_says_that_the_server_cannot_have_acted_on_the_request_before(replies: list[object]) -> None:
     script = Script([*replies, OK])
-    assert not script.run(retried(ask(CREATE), patient(script))).resent
+    assert not send_protected(script, CREATE).resent
 
 
 # Everything else
 
 
-def test_other_effects_pass_through() -> None:
-    def others() -> Call[object]:
-        yield from Sleep(3.0)
-        yield from Renew()
-        return (yield from Look("id", None, NOON))
-
-    run = seen("RUNNING")
-    script = Script([run])
-    assert script.run(retried(others(), patient(script))) == run
-    assert [type(effect) for effect in script.effects] == [Sleep, Renew, Look]
+def test_pauses_and_settings_are_those_of_the_transport_within() -> None:
+    script = Script([])
+    run(patient(script).sleep(3.0))
+    assert script.sleeps == [3.0]
+    assert patient(script).settings is script.settings
 
 
-def test_the_call_may_handle_the_error_that_is_left() -> None:
-    def forgiving() -> Call[str]:
+def test_a_call_may_handle_the_error_that_is_left() -> None:
+    async def forgiving(transport: RetryingTransport) -> str:
         try:
-            yield from ask()
+            await transport.send(READ)
         except NotFound as error:
             return error.detail
         raise AssertionError
 
-    script = Script([NO_SUCH_RUN])
-    assert script.run(retried(forgiving(), patient(script))) == "Flow run not found"
+    assert run(forgiving(patient(Script([NO_SUCH_RUN])))) == "Flow run not found"
 
 
 def test_each_try_again_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     script = Script([BUSY, LOST, OK])
-    script.run(retried(ask(), patient(script)))
+    send(script)
     assert ["503" in caplog.messages[0], "Connection reset" in caplog.messages[1]] == [True, True]
     assert len(caplog.messages) == 2
 
@@ -438,5 +407,5 @@ def test_each_try_again_is_logged_with_its_reason(caplog: pytest.LogCaptureFixtu
 def test_tries_are_counted_in_the_message(make: Callable[[], object]) -> None:
     script = Script([Again(make())])
     with pytest.raises(Unreachable) as error:
-        script.run(retried(ask(), patient(script, 30)))
-    assert f"asked {len(script.requests)} times in 30 s" in str(error.value)
+        send(script, seconds=30)
+    assert f"tried {len(script.requests)} times in 30 s" in str(error.value)

@@ -1,7 +1,8 @@
-"""The connection in every form in which Airflow gets one, and every address that a person pastes into it."""
+"""The connection in every form in which Airflow gets one, every address that a person pastes, and how it is read."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 
 from airflow_provider_prefect.client.errors import ConfigurationError
 from airflow_provider_prefect.client.settings import Settings
-from airflow_provider_prefect.hooks.connection import settings_from
+from airflow_provider_prefect.hooks.connection import kept_settings, settings_from
 from airflow_provider_prefect.hooks.prefect import PrefectHook
-from airflow_provider_prefect.provider_info import CONN_FIELDS
+from airflow_provider_prefect.provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 
 ACCOUNT = "11111111-2222-3333-4444-555555555555"
 WORKSPACE = "66666666-7777-8888-9999-000000000000"
@@ -310,7 +311,7 @@ def test_a_timeout_is_a_number_of_seconds_above_zero(value: Any) -> None:
 )
 def test_headers_are_an_object_of_texts_and_never_repeated(value: Any) -> None:
     message = refusal({"secret_headers": value})
-    assert "secret_headers is not a JSON object of texts" in message
+    assert "secret_headers is not a JSON object of strings" in message
     assert "hush-hush" not in message
 
 
@@ -398,7 +399,147 @@ def test_a_tenant_without_prefect_1_is_refused() -> None:
     assert "tenant_id is for Prefect 1" in refusal({"tenant_id": ACCOUNT})
 
 
+def test_an_api_url_that_is_exact_is_taken_as_it_stands() -> None:
+    exact = settings({"exact_api_url": "true"}, host="http://prefect:4200/orchestrator")
+    assert (exact.api_url, exact.ui_url) == ("http://prefect:4200/orchestrator", "http://prefect:4200")
+
+
+def test_an_exact_api_url_is_refused_for_prefect_1_which_has_no_other() -> None:
+    assert "always used as it is" in refusal({"api": "graphql", "exact_api_url": True}, host="http://prefect1:4200")
+    settings({"api": "graphql", "exact_api_url": False}, host="http://prefect1:4200")
+
+
 @pytest.mark.parametrize("value", ["default", "x", ACCOUNT[:-1]])
 def test_a_tenant_that_is_no_uuid_is_refused(value: str) -> None:
     assert "tenant_id" in refusal({"api": "graphql", "tenant_id": value})
-    assert "no UUID" in refusal({"api": "graphql", "tenant_id": value})
+    assert "not a UUID" in refusal({"api": "graphql", "tenant_id": value})
+
+
+# Reading a connection for many triggers at once
+
+
+class Connection:
+    """Counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.key = "old"
+
+    async def read(self, prefect_conn_id: str, hook: Any) -> Settings:
+        self.reads += 1
+        await asyncio.sleep(0)
+        return Settings("http://a/api", "http://a", api_key=self.key)
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
+    made = Connection()
+    monkeypatch.setattr("airflow_provider_prefect.hooks.connection.aread_settings", made.read)
+    return made
+
+
+async def kept(refused: Settings | None = None) -> Settings:
+    return await kept_settings("prefect_default", PrefectHook, refused)
+
+
+async def test_a_thousand_who_ask_at_once_have_it_read_once(connection: Connection) -> None:
+    found = await asyncio.gather(*(kept() for _ in range(1000)))
+    assert connection.reads == 1
+    assert len(set(found)) == 1
+
+
+async def test_it_is_read_again_after_some_minutes(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_prefect.hooks.connection._KEEP_FOR", 0.0)
+    await kept()
+    await kept()
+    assert connection.reads == 2
+
+
+async def test_after_a_refusal_it_is_read_again_once_for_all(connection: Connection) -> None:
+    old = await kept()
+    connection.key = "new"
+    found = await asyncio.gather(*(kept(refused=old) for _ in range(100)))
+    assert {one.api_key for one in found} == {"new"}
+    assert connection.reads == 2
+
+
+async def test_a_connection_that_stays_refused_is_not_read_by_everybody(connection: Connection) -> None:
+    old = await kept()
+    await asyncio.gather(*(kept(refused=old) for _ in range(100)))
+    assert connection.reads == 2
+
+
+async def test_a_connection_that_cannot_be_read_is_tried_again(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(prefect_conn_id: str, hook: Any) -> Settings:
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_provider_prefect.hooks.connection.aread_settings", fails)
+        with pytest.raises(OSError):
+            await kept()
+    assert (await kept()).api_key == "old"
+
+
+async def test_two_teams_have_each_their_own_connection_of_the_same_id(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await kept_settings("prefect_default", PrefectHook, team_name="sales")
+    connection.key = "new"
+    other = await kept_settings("prefect_default", PrefectHook, team_name="finance")
+    again = await kept_settings("prefect_default", PrefectHook, team_name="sales")
+    assert (first.api_key, other.api_key, again.api_key) == ("old", "new", "old")
+
+
+def test_each_event_loop_reads_for_itself(connection: Connection) -> None:
+    for _ in range(2):
+        asyncio.run(kept())
+    assert connection.reads == 2
+
+
+# The form of Airflow before 3.2, which Flask-AppBuilder draws
+
+
+@pytest.fixture
+def drawn() -> dict[str, Any]:
+    """The form's own fields, each as it is drawn."""
+    pytest.importorskip("flask_appbuilder", reason="only Airflow before 3.2 draws its form with Flask-AppBuilder")
+    from wtforms import Form
+
+    return dict(type("Drawn", (Form,), PrefectHook.get_connection_form_widgets())()._fields)
+
+
+def test_the_legacy_form_has_the_same_fields_with_the_same_labels(drawn: dict[str, Any]) -> None:
+    assert {name: field.label.text for name, field in drawn.items()} == {
+        name: spec["label"] for name, spec in CONN_FIELDS.items()
+    }
+
+
+def test_the_legacy_form_has_the_same_defaults_and_help(drawn: dict[str, Any]) -> None:
+    assert {name: (field.default, field.description) for name, field in drawn.items()} == {
+        name: (spec["schema"].get("default"), spec["description"]) for name, spec in CONN_FIELDS.items()
+    }
+
+
+def test_the_legacy_form_draws_each_field_after_its_kind(drawn: dict[str, Any]) -> None:
+    kinds = {name: type(field).__name__ for name, field in drawn.items()}
+    assert kinds.pop("verify") == kinds.pop("exact_api_url") == "BooleanField"
+    assert kinds.pop("proxy") == "PasswordField"
+    assert set(kinds.values()) == {"StringField"}
+    many_lines = {name for name, field in drawn.items() if type(field.widget).__name__ == "BS3TextAreaFieldWidget"}
+    assert many_lines == {"secret_headers", "result_roots"}
+
+
+def test_airflow_2_shows_the_fields_only_if_it_knows_the_kind_of_each(drawn: dict[str, Any]) -> None:
+    # Of ProvidersManager, which shows no field of a hook with any other.
+    known = {"BooleanField", "IntegerField", "PasswordField", "StringField"}
+    assert {type(field).__name__ for field in drawn.values()} <= known
+
+
+def test_the_standard_fields_are_named_as_the_legacy_form_wants_them() -> None:
+    assert PrefectHook.get_ui_field_behaviour() == {
+        "hidden_fields": UI_FIELD_BEHAVIOUR["hidden-fields"],
+        "relabeling": UI_FIELD_BEHAVIOUR["relabeling"],
+        "placeholders": UI_FIELD_BEHAVIOUR["placeholders"],
+    }

@@ -28,10 +28,10 @@ from airflow_provider_prefect.client.errors import (
     UnsupportedByApi,
 )
 from airflow_provider_prefect.client.model import FlowRun
-from airflow_provider_prefect.client.newest import NewestRun
 from airflow_provider_prefect.client.settings import Settings
+from airflow_provider_prefect.client.transport import run
+from airflow_provider_prefect.hooks.connection import aread_settings
 from airflow_provider_prefect.hooks.prefect import PrefectHook
-from airflow_provider_prefect.hooks.settings import aread_settings
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
 from tests.prefect1 import scenario
 from tests.prefect1.server import Prefect1Server
@@ -69,10 +69,11 @@ def test_an_unknown_connection_says_which_and_what_to_do() -> None:
     assert "AIRFLOW_CONN_THERE_IS_NONE" in message
 
 
-def test_an_unknown_connection_says_the_same_in_the_triggerer() -> None:
+def test_a_connection_that_only_the_triggerer_lacks_is_said_to_be_missing_there() -> None:
     event = event_of(PrefectFlowRunTrigger(RUN, "there_is_none"))
     assert event["error"]["kind"] == "ConfigurationError"
-    assert "prefect_conn_id='there_is_none'" in event["error"]["message"]
+    assert "The triggerer has no connection prefect_conn_id='there_is_none'" in event["error"]["message"]
+    assert "AIRFLOW_CONN_THERE_IS_NONE" in event["error"]["message"]
 
 
 def test_the_triggerer_reads_the_same_settings_as_a_worker(connect: Any) -> None:
@@ -255,7 +256,7 @@ def test_a_web_page_instead_of_the_api_is_told_apart(prefect: FakePrefect) -> No
     prefect.answer("GET", ".*", 200, UI_PAGE.encode())
     works, sentence = PrefectHook().test_connection()
     assert not works
-    assert "is a web page" in sentence
+    assert "There is a web page at" in sentence
     assert "/api" in sentence
 
 
@@ -271,7 +272,7 @@ def test_something_else_that_answers_is_no_prefect(prefect: FakePrefect) -> None
     prefect.answer("GET", ".*", 404, {"detail": "Not Found"})
     works, sentence = PrefectHook().test_connection()
     assert not works
-    assert "is no Prefect API" in sentence
+    assert "There is no Prefect API at" in sentence
 
 
 @pytest.mark.parametrize(
@@ -349,31 +350,28 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key(
 
 def test_a_deployment_is_found_by_its_id_or_its_flow(prefect: FakePrefect) -> None:
     (deployment_id,) = prefect.deployments
-    for found in (
-        PrefectHook().find_source(deployment_id),
-        PrefectHook().find_source("sales/demo"),
-        PrefectHook().find_source(flow_name="sales"),
-    ):
-        assert found.id == deployment_id
+    for how in ({"deployment": deployment_id}, {"deployment": "sales/demo"}, {"flow_name": "sales"}):
+        assert PrefectHook().start_flow_run(**how).run.deployment_id == deployment_id
 
 
 @pytest.mark.parametrize("given", [{}, {"deployment": "sales/demo", "flow_name": "sales"}, {"deployment": ""}])
 def test_exactly_one_way_to_a_deployment_is_given(prefect: FakePrefect, given: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="Give exactly one of deployment"):
-        PrefectHook().find_source(**given)
+        PrefectHook().start_flow_run(**given)
+    assert not prefect.created
 
 
 def test_an_unknown_deployment_names_the_nearest(prefect: FakePrefect) -> None:
     with pytest.raises(DeploymentNotFound, match=r"'sales/dmeo'.*'sales/demo'"):
-        PrefectHook().find_source("sales/dmeo")
+        PrefectHook().start_flow_run("sales/dmeo")
     with pytest.raises(DeploymentNotFound, match=r"'sale'.*'sales/demo'"):
-        PrefectHook().find_source(flow_name="sale")
+        PrefectHook().start_flow_run(flow_name="sale")
 
 
 def test_a_flow_with_several_deployments_lists_them(prefect: FakePrefect) -> None:
     prefect.add_deployment("sales/nightly")
     with pytest.raises(ConfigurationError, match="'sales/demo', 'sales/nightly'"):
-        PrefectHook().find_source(flow_name="sales")
+        PrefectHook().start_flow_run(flow_name="sales")
 
 
 def test_refused_parameters_show_the_servers_reason_and_are_not_sent_again(prefect: FakePrefect) -> None:
@@ -406,7 +404,6 @@ def test_what_is_no_flow_run_id_is_refused_before_anything_is_sent(prefect: Fake
     for method in (
         hook.read_flow_run,
         hook.wait_for_flow_run,
-        hook.see_flow_run,
         hook.cancel_flow_run,
         hook.read_flow_run_logs,
         hook.read_task_runs,
@@ -560,21 +557,21 @@ def test_an_artifact_that_is_too_large_is_refused(prefect: FakePrefect) -> None:
 # Prefect 1
 
 OF_PREFECT_1 = {
-    "find_source": lambda hook: hook.find_source("sales/demo"),
+    "find_source": lambda hook: hook.start_flow_run("sales/demo"),
     "tags": lambda hook: hook.start_flow_run(flow_name="etl", tags=["t"]),
     "job_variables": lambda hook: hook.start_flow_run(flow_name="etl", job_variables={}),
     "work_queue_name": lambda hook: hook.start_flow_run(flow_name="etl", work_queue_name="q"),
     "enforce_parameter_schema": lambda hook: hook.start_flow_run(flow_name="etl", enforce_parameter_schema=False),
-    "find_newest": lambda hook: hook.find_newest(NewestRun(RUN, datetime.now(UTC), ())),
-    "find_live_flow_runs": lambda hook: hook.find_live_flow_runs(RUN),
-    "restart_flow_run": lambda hook: hook.restart_flow_run(RUN),
+    "find_newest": lambda hook: run(hook.api.find_newest(RUN, (), datetime.now(UTC), datetime.now(UTC))),
+    "find_live_flow_runs": lambda hook: run(hook.api.find_live_flow_runs(RUN, ())),
+    "restart_flow_run": lambda hook: run(hook.api.restart_flow_run(RUN)),
     "read_artifacts": lambda hook: hook.read_artifacts(RUN, "key"),
     "artifact_key": lambda hook: hook.read_result(FlowRun(RUN, "x"), artifact_key="key"),
     "find_flow_runs": lambda hook: hook.find_flow_runs({}),
 }
 OF_PREFECT_3 = {
-    "flow_id": lambda hook: hook.find_source(flow_id=RUN),
-    "project_name": lambda hook: hook.find_source(flow_name="sales", project_name="main"),
+    "flow_id": lambda hook: hook.start_flow_run(flow_id=RUN),
+    "project_name": lambda hook: hook.start_flow_run(flow_name="sales", project_name="main"),
     "agent_labels": lambda hook: hook.start_flow_run("sales/demo", agent_labels=["a"]),
     "no agent_labels": lambda hook: hook.start_flow_run("sales/demo", agent_labels=[]),
     "run_config": lambda hook: hook.start_flow_run("sales/demo", run_config={"type": "LocalRun"}),
@@ -619,7 +616,7 @@ def test_a_prefect_3_server_is_told_apart_where_the_connection_says_prefect_1(
 
 @pytest.mark.parametrize("name", OF_PREFECT_1)
 def test_what_prefect_1_has_no_use_for_is_refused_before_anything_is_sent(prefect_1: Prefect1Server, name: str) -> None:
-    with pytest.raises(UnsupportedByApi, match="is not for Prefect 1"):
+    with pytest.raises(UnsupportedByApi, match="is not supported by Prefect 1"):
         OF_PREFECT_1[name](PrefectHook().with_patience(0))
     assert not prefect_1.requests
 
@@ -628,6 +625,12 @@ def test_what_prefect_1_has_no_use_for_is_refused_before_anything_is_sent(prefec
 def test_what_is_prefect_1s_alone_is_refused_elsewhere_before_anything_is_sent(prefect: FakePrefect, name: str) -> None:
     with pytest.raises(UnsupportedByApi, match="is not for Prefect 2 and 3"):
         OF_PREFECT_3[name](PrefectHook().with_patience(0))
+    assert not prefect.requests
+
+
+def test_labels_of_agents_are_refused_on_prefect_3_by_the_name_of_their_argument(prefect: FakePrefect) -> None:
+    with pytest.raises(UnsupportedByApi, match=r"^agent_labels is not for Prefect 2 and 3: .*work_queue_name"):
+        PrefectHook().start_flow_run("sales/demo", agent_labels=["gpu"])
     assert not prefect.requests
 
 
@@ -668,7 +671,7 @@ def test_a_flow_run_of_prefect_1_is_renamed_stopped_and_read(prefect_1: Prefect1
     assert hook.read_flow_run(run_id).name == "new name"
     assert hook.cancel_flow_run(run_id).type == "CANCELLING"
     assert [(line.level, line.message) for line in hook.read_flow_run_logs(run_id)] == [(30, "hello")]
-    assert [line.message for line in hook.read_last_logs(run_id)] == ["hello"]
+    assert [line.message for line in run(hook.api.read_last_logs(run_id, 20))] == ["hello"]
     assert [task_run.name for task_run in hook.read_task_runs(run_id)] == ["work-1"]
     assert hook.flow_run_url(hook.read_flow_run(run_id)) == f"http://127.0.0.1:8080/default/flow-run/{run_id}"
 

@@ -17,7 +17,6 @@ from airflow_provider_prefect.client.errors import (
     FlowRunCancelled,
     FlowRunCrashed,
     FlowRunFailed,
-    FlowRunNotFound,
     FlowRunUnsuccessful,
     PrefectError,
     StartTimeout,
@@ -33,7 +32,7 @@ both_modes = pytest.mark.parametrize("deferrable", [False, True], ids=["in the w
 
 
 def operator(**arguments: Any) -> PrefectStartFlowRunOperator:
-    """A task that starts ``sales/demo``, and looks at it without a pause."""
+    """A task that starts ``sales/demo``, and polls it without a pause."""
     task = PrefectStartFlowRunOperator(
         **{"task_id": "summarise", "deployment": "sales/demo", "deferrable": False, **arguments}
     )
@@ -86,7 +85,7 @@ def test_a_result_is_not_fetched_without_waiting_for_it() -> None:
         ({"deployment": "11111111-2222-4333-8444-555555555555"}, "no deployment '11111111"),
         ({"deployment": None, "flow_name": "report"}, "'report/a', 'report/b'"),
         ({"deployment": None, "flow_name": "seles"}, "The nearest it has"),
-        ({"prefect_conn_id": "there_is_none"}, "prefect_conn_id='there_is_none' is no connection"),
+        ({"prefect_conn_id": "there_is_none"}, "prefect_conn_id='there_is_none' does not exist in this Airflow"),
     ],
 )
 def test_bad_input_fails_for_good_before_anything_is_created(
@@ -139,6 +138,7 @@ def test_a_flow_run_says_who_started_it(prefect: FakePrefect, context: dict[str,
     assert body["context"]["airflow"] == {
         "dag_id": "shop",
         "run_id": "manual__2026-10-01",
+        "dag_run_start": "2026-10-01T12:00:00+00:00",
         "task_id": "summarise",
         "map_index": -1,
         "try_number": 1,
@@ -204,11 +204,11 @@ def test_the_log_says_whether_the_run_was_created_or_found_and_where_it_is(
     prefect: FakePrefect, context: dict[str, Any], ti: TaskInstance, logged: Callable[[], str]
 ) -> None:
     operator(idempotency_key="once", wait_for_completion=False).execute(context)
-    told = f"flow run 'shop.summarise manual__2026-10-01': {ti.xcoms['flow_run_url']}"
-    assert f"Created {told}" in logged()
-    assert f"Adopted {told}" not in logged()
+    shown = f"flow run 'shop.summarise manual__2026-10-01': {ti.xcoms['flow_run_url']}"
+    assert f"Created {shown}" in logged()
+    assert f"Adopted {shown}" not in logged()
     operator(idempotency_key="once", wait_for_completion=False).execute(context)
-    assert f"Adopted {told}" in logged()
+    assert f"Adopted {shown}" in logged()
 
 
 def test_without_waiting_the_task_ends_when_the_run_exists(
@@ -272,10 +272,23 @@ def test_a_cleared_task_starts_another_run_and_stops_the_one_from_before(
     assert prefect.cancelled == [first]
 
 
-def test_a_run_that_nobody_here_has_created_is_never_taken(prefect: FakePrefect, context: dict[str, Any]) -> None:
+def test_a_run_that_another_airflow_has_created_is_never_taken(
+    prefect: FakePrefect, context: dict[str, Any], ti: TaskInstance
+) -> None:
     operator(wait_for_completion=False).execute(context)
+    ti.log_url = "http://copy-of-airflow/shop/summarise"
     with pytest.raises(AirflowFailException, match="has the idempotency key of this try already"):
         operator(wait_for_completion=False).execute(context)
+
+
+def test_a_task_instance_that_airflow_has_lost_and_made_anew_reattaches_and_says_so(
+    prefect: FakePrefect, context: dict[str, Any], logged: Any
+) -> None:
+    first = operator(wait_for_completion=False).execute(context)
+    assert operator(wait_for_completion=False).execute(context) == first
+    assert [*prefect.flow_runs] == [first]
+    assert "was started by this very try before, which Airflow has forgotten" in logged()
+    assert "Reattached to flow run" in logged()
 
 
 # How it ends
@@ -302,11 +315,11 @@ def test_the_run_is_known_to_airflow_before_the_wait(
     prefect: FakePrefect, context: dict[str, Any], ti: TaskInstance, through_airflow: Through, deferrable: bool
 ) -> None:
     prefect.coming = [state("COMPLETED")]
-    looks: list[int] = []
-    ti.on_push = lambda key, value: looks.append(len(prefect.asked("GET|POST", "/flow_runs/[^/]+")))
+    polls: list[int] = []
+    ti.on_push = lambda key, value: polls.append(len(prefect.asked("GET|POST", "/flow_runs/[^/]+")))
     carried_out(operator(deferrable=deferrable), context, through_airflow)
-    assert looks[:3] == [0, 0, 0]
-    assert looks[3] > 0  # the state
+    assert polls[:3] == [0, 0, 0]
+    assert polls[3] > 0  # the state
 
 
 @both_modes
@@ -356,7 +369,7 @@ def test_a_run_that_is_deleted_meanwhile_fails_the_task(
 ) -> None:
     prefect.answer("GET", "/flow_runs/.*", 404, {"detail": "Flow run not found"})
     prefect.answer("POST", "/flow_runs/filter", 200, [])
-    with pytest.raises(FlowRunNotFound):
+    with pytest.raises(AirflowFailException, match=r"it was deleted.*whether it has done its work is not known"):
         carried_out(operator(deferrable=deferrable), context, through_airflow)
 
 
@@ -377,7 +390,8 @@ def test_api_trouble_is_waited_out(
     deferrable: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries, longest=30: 0.01)
+    for where in ("retry", "wait.trouble"):
+        monkeypatch.setattr(f"airflow_provider_prefect.client.{where}.backoff", lambda tries, longest=30: 0.01)
     prefect.coming = [state("COMPLETED")]
     for status in (503, 429, 500, 401, 404):
         prefect.answer("GET|POST", "/flow_runs/[^/]+", status, b"<html>a proxy", times=1)
@@ -389,7 +403,7 @@ def test_trouble_before_the_start_is_waited_out_as_long_as_that_in_the_wait(
     prefect: FakePrefect, context: dict[str, Any], deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries, longest=30: 0.05)
-    monkeypatch.setattr("airflow_provider_prefect.hooks._base.PATIENCE", 0.0)
+    monkeypatch.setattr("airflow_provider_prefect.hooks.prefect.PATIENCE", 0.0)
     prefect.answer("GET", "/deployments/.*", 503, times=3)
     prefect.answer("POST", "/deployments/.*/create_flow_run", 500, times=3)
     run_id = operator(deferrable=deferrable, wait_for_completion=False, max_unreachable=30).execute(context)
@@ -402,7 +416,7 @@ def test_trouble_before_the_start_that_lasts_too_long_fails_the_task(
 ) -> None:
     monkeypatch.setattr("airflow_provider_prefect.client.retry.backoff", lambda tries, longest=30: 0.05)
     prefect.answer("GET", "/deployments/.*", 503)
-    with pytest.raises(Unreachable, match=r"asked .* times in 0 s"):
+    with pytest.raises(Unreachable, match=r"tried .* times in 0 s"):
         operator(deferrable=deferrable, max_unreachable=0.2).execute(context)
     assert prefect.created == []
 
@@ -434,7 +448,7 @@ def test_a_run_that_takes_too_long_fails_the_task_and_is_asked_to_stop(
     prefect.coming = [state("PENDING" if error is StartTimeout else "RUNNING")]
     task = operator(deferrable=deferrable, **limits)
     task.poll_interval = 0.05
-    with pytest.raises(error, match=r"It was asked to stop, and is in state Cancelling"):
+    with pytest.raises(error, match=r"The flow run was asked to stop, and is in state Cancelling"):
         carried_out(task, context, through_airflow)
     assert prefect.cancelled == [ti.xcoms["flow_run_id"]]
 
@@ -444,7 +458,7 @@ def test_a_run_may_go_on_when_the_task_stops_waiting(
     prefect: FakePrefect, context: dict[str, Any], through_airflow: Through, deferrable: bool
 ) -> None:
     prefect.coming = [state("RUNNING")]
-    with pytest.raises(WaitTimeout, match="It goes on"):
+    with pytest.raises(WaitTimeout, match="The flow run continues"):
         carried_out(operator(deferrable=deferrable, timeout=0.1, cancel_on_timeout=False), context, through_airflow)
     assert prefect.cancelled == []
 
@@ -455,7 +469,17 @@ def test_a_run_that_cannot_be_asked_to_stop_still_timed_out(
 ) -> None:
     prefect.coming = [state("RUNNING")]
     prefect.answer("POST", "/flow_runs/.*/set_state", 403, {"detail": "read-only"})
-    with pytest.raises(WaitTimeout, match=r"It could not be asked to stop: .*read-only"):
+    with pytest.raises(WaitTimeout, match=r"The flow run could not be asked to stop: .*read-only"):
+        carried_out(operator(deferrable=deferrable, timeout=0.1), context, through_airflow)
+
+
+@both_modes
+def test_a_run_that_was_deleted_meanwhile_has_nothing_to_stop(
+    prefect: FakePrefect, context: dict[str, Any], through_airflow: Through, deferrable: bool
+) -> None:
+    prefect.coming = [state("RUNNING")]
+    prefect.answer("POST", "/flow_runs/.*/set_state", 404, {"detail": "Flow run not found"})
+    with pytest.raises(WaitTimeout, match="Prefect no longer has the flow run, so there is nothing to stop"):
         carried_out(operator(deferrable=deferrable, timeout=0.1), context, through_airflow)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
-from airflow_provider_prefect.client import selecting
 from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunFailed, FlowRunNotFound, WaitTimeout
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
 from tests.unit.conftest import TaskInstance
@@ -36,7 +35,7 @@ def results(
 ) -> Callable[[Any], dict[str, Any]]:
     """Keeps a value as JSON, and gives the state's data that tells where; the connection may read it."""
     connect(host=prefect.api_url, extra={"result_roots": str(tmp_path)})
-    monkeypatch.setattr(selecting, "_EVERY", 0)
+    monkeypatch.setattr("airflow_provider_prefect.client.rest.task_runs._POLL_INTERVAL", 0)
 
     def keep(value: Any) -> dict[str, Any]:
         file = tmp_path / uuid.uuid4().hex
@@ -82,7 +81,7 @@ def test_a_task_and_an_artifact_do_not_go_together() -> None:
         get(NOWHERE, task_name="load", artifact_key="rows")
 
 
-@pytest.mark.parametrize("index", [-2, "-2", "x", "", 1.5, "1.5", None, True])
+@pytest.mark.parametrize("index", [-2, "-2", "x", 1.5, "1.5", True])
 def test_what_is_no_map_index_is_refused_before_anything_is_sent(
     prefect: FakePrefect, context: dict[str, Any], index: Any
 ) -> None:

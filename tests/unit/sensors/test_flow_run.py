@@ -67,7 +67,7 @@ def sensor(mode: str, **arguments: Any) -> PrefectFlowRunSensor:
     return task
 
 
-def looked_until_the_end(task: PrefectFlowRunSensor, context: dict[str, Any], through_airflow: Through) -> Any:
+def polled_until_the_end(task: PrefectFlowRunSensor, context: dict[str, Any], through_airflow: Through) -> Any:
     """What the sensor returns in the end, started again as often as it has itself rescheduled."""
     while True:
         try:
@@ -137,9 +137,9 @@ def test_a_completed_run_is_told_as_plain_json(
         start_time="2026-10-01T12:00:00Z",
         end_time="2026-10-01T13:00:00Z",
     )
-    told = looked_until_the_end(sensor(mode, flow_run_id=run_id), context, through_airflow)
+    returned = polled_until_the_end(sensor(mode, flow_run_id=run_id), context, through_airflow)
     url = f"{prefect.ui_url}/runs/flow-run/{run_id}"
-    assert json.loads(json.dumps(told)) == {
+    assert json.loads(json.dumps(returned)) == {
         "id": run_id,
         "name": "brave-otter",
         "state_type": "COMPLETED",
@@ -162,10 +162,10 @@ def test_parameters_are_told_only_if_asked_for(
     prefect: FakePrefect, context: dict[str, Any], through_airflow: Through, mode: str
 ) -> None:
     run_id = prefect.add_flow_run("RUNNING", "COMPLETED", parameters={"month": "10"})
-    told = looked_until_the_end(sensor(mode, flow_run_id=run_id, include_parameters=True), context, through_airflow)
-    assert told["parameters"] == {"month": "10"}
-    told = looked_until_the_end(sensor(mode, flow_run_id=run_id), context, through_airflow)
-    assert "parameters" not in told
+    returned = polled_until_the_end(sensor(mode, flow_run_id=run_id, include_parameters=True), context, through_airflow)
+    assert returned["parameters"] == {"month": "10"}
+    returned = polled_until_the_end(sensor(mode, flow_run_id=run_id), context, through_airflow)
+    assert "parameters" not in returned
 
 
 @all_modes
@@ -183,7 +183,7 @@ def test_an_unsuccessful_run_fails_the_task_with_an_error_of_its_own(
 ) -> None:
     run_id = prefect.add_flow_run("RUNNING", state(kind, message="no month"))
     with pytest.raises(error, match="no month") as raised:
-        looked_until_the_end(sensor(mode, flow_run_id=run_id), context, through_airflow)
+        polled_until_the_end(sensor(mode, flow_run_id=run_id), context, through_airflow)
     assert raised.value.run.id == run_id
     assert ti.xcoms["state"] == kind
 
@@ -195,7 +195,7 @@ def test_an_unsuccessful_run_skips_the_task_that_fails_softly(
 ) -> None:
     run_id = prefect.add_flow_run("RUNNING", state(kind, message="no month"))
     with pytest.raises(AirflowSkipException) as skipped:
-        looked_until_the_end(sensor(mode, flow_run_id=run_id, soft_fail=True), context, through_airflow)
+        polled_until_the_end(sensor(mode, flow_run_id=run_id, soft_fail=True), context, through_airflow)
     assert "no month" in f"{skipped.value} {skipped.value.__cause__}"
 
 
@@ -279,7 +279,7 @@ def test_an_api_that_stays_away_fails_the_task_and_is_not_skipped(
             task.resume_execution("execute_complete", {"event": event}, context)
         return
     with pytest.raises(AirflowRescheduleException) if mode == "reschedule" else pytest.raises(Unreachable):
-        task.execute(context) if mode == "reschedule" else after_a_look(prefect, task, context)
+        task.execute(context) if mode == "reschedule" else after_a_poll(prefect, task, context)
     prefect.answer("GET|POST", "/flow_runs/[^/]+", 503)
     with pytest.raises(Unreachable):
         task.poke(context)
@@ -292,7 +292,7 @@ def event_away(prefect: FakePrefect, task: Any, context: dict[str, Any], through
     return event_of(trigger)
 
 
-def after_a_look(prefect: FakePrefect, task: Any, context: dict[str, Any]) -> None:
+def after_a_poll(prefect: FakePrefect, task: Any, context: dict[str, Any]) -> None:
     """The task sees its run once, and then nothing any more."""
     pushed = context["ti"].on_push
     context["ti"].on_push = lambda key, value: prefect.answer("GET|POST", "/flow_runs/[^/]+", 503)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_prefect.hooks import connection
 from airflow_provider_prefect.hooks.prefect import MAX_UNREACHABLE
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
 from tests.unit.fake_prefect import FakePrefect, state
@@ -27,14 +28,14 @@ def trigger(flow_run_id: str, **arguments: Any) -> PrefectFlowRunTrigger:
     return PrefectFlowRunTrigger(flow_run_id, "prefect_default", **{"poll_interval": 0, **arguments})
 
 
-def looks(prefect: FakePrefect) -> int:
+def polls(prefect: FakePrefect) -> int:
     """How often it was asked for flow runs."""
     return len(prefect.asked("POST", "/flow_runs/filter"))
 
 
-async def looked(prefect: FakePrefect, times: int) -> None:
-    """Comes back when so many looks were made; the server's thread knows nothing of this loop's events."""
-    while looks(prefect) < times:  # noqa: ASYNC110
+async def polled(prefect: FakePrefect, times: int) -> None:
+    """Comes back when so many polls were made; the server's thread knows nothing of this loop's events."""
+    while polls(prefect) < times:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 
@@ -118,20 +119,20 @@ def test_started_again_it_goes_on_with_the_same_wait(prefect: FakePrefect, throu
     run_id = prefect.add_flow_run("RUNNING")
     one = trigger(run_id, poll_interval=LONG)
 
-    async def stopped_after_a_look() -> None:
+    async def stopped_after_a_poll() -> None:
         running = asyncio.create_task(events(one))
-        await looked(prefect, 1)
+        await polled(prefect, 1)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
 
-    asyncio.run(stopped_after_a_look())
+    asyncio.run(stopped_after_a_poll())
     assert prefect.cancelled == []
     prefect.put_into(run_id, state("COMPLETED"))
     again, once_more = (event_of(restored(one, through_airflow)) for _ in range(2))
     assert again == once_more
     assert again["flow_run"]["state_type"] == "COMPLETED"
-    assert {one.path for one in prefect.requests if one.method != "GET"} == {"/flow_runs/filter"}  # it only ever looks
+    assert {one.path for one in prefect.requests if one.method != "GET"} == {"/flow_runs/filter"}  # it only ever polls
 
 
 def test_a_deadline_in_the_past_still_sees_a_run_that_has_ended(prefect: FakePrefect) -> None:
@@ -193,29 +194,91 @@ def test_an_api_that_stays_away_too_long_ends_the_wait(prefect: FakePrefect, sta
 
 
 def test_a_run_that_is_gone_ends_the_wait(prefect: FakePrefect) -> None:
-    assert event_of(trigger(RUN))["error"]["kind"] == "FlowRunNotFound"
+    assert event_of(trigger(RUN))["error"]["kind"] == "FlowRunDeleted"
 
 
-def test_a_connection_that_is_gone_ends_the_wait() -> None:
+def test_a_connection_that_only_the_worker_has_ends_the_wait_and_says_who_has_none() -> None:
     event = event_of(PrefectFlowRunTrigger(RUN, "there_is_none"))
     assert event["error"]["kind"] == "ConfigurationError"
+    assert event["error"]["message"].startswith("The triggerer has no connection prefect_conn_id='there_is_none'")
     assert event["flow_run_id"] == RUN
 
 
-def test_an_answer_that_nobody_foresaw_is_trouble_like_any_other_and_in_the_log(
+class Backend:
+    """A secrets backend that fails some times before it is well again."""
+
+    def __init__(self, failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failures = failures
+        self._read = connection.aread_settings
+        monkeypatch.setattr(connection, "aread_settings", self.read)
+        monkeypatch.setattr("airflow_provider_prefect.triggers.flow_run.backoff", lambda tries: 0.01)
+
+    async def read(self, *asked: Any) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("vault said no to token s3cr3t")
+        return await self._read(*asked)
+
+
+def test_a_secrets_backend_that_fails_for_a_moment_is_waited_out(
+    prefect: FakePrefect, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Backend(3, monkeypatch)
+    assert event_of(trigger(prefect.add_flow_run("COMPLETED")))["error"] is None
+    told = "The triggerer cannot read the connection 'prefect_default': its secrets backend fails with OSError."
+    assert told in logged()
+    assert "s3cr3t" not in logged()
+
+
+def test_a_secrets_backend_that_stays_away_too_long_ends_the_wait_as_an_api_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Backend(10_000, monkeypatch)
+    error = event_of(trigger(RUN, max_unreachable=0.1))["error"]
+    assert error["kind"] == "Unreachable"
+    assert "secrets backend fails with OSError" in error["message"]
+    assert "s3cr3t" not in error["message"]
+
+
+def test_a_secrets_backend_that_still_fails_at_the_deadline_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    Backend(10_000, monkeypatch)
+    assert event_of(trigger(RUN, deadline=time.time() + 0.1))["error"]["kind"] == "WaitTimeout"
+
+
+def test_arguments_of_another_version_are_ignored_with_a_warning(
     prefect: FakePrefect, logged: Callable[[], str]
 ) -> None:
-    prefect.answer("POST", ".*", 200, ["not", "a", "flow run"])
+    newer = trigger(prefect.add_flow_run("COMPLETED"), of_tomorrow="x", another=1)
+    assert event_of(newer)["error"] is None
+    assert "does not have the trigger's arguments another, of_tomorrow" in logged()
+    assert not {"another", "of_tomorrow"} & set(newer.serialize()[1])
+
+
+def test_a_response_of_another_shape_is_trouble_like_any_other_and_is_named(prefect: FakePrefect) -> None:
+    prefect.answer("GET|POST", "/flow_runs/.*", 200, ["not", "a", "flow run"])
     event = event_of(trigger(RUN, max_unreachable=0))
     assert event["error"]["kind"] == "Unreachable"
+    assert f"The response to GET /flow_runs/{RUN} is not what Prefect sends" in event["error"]["message"]
     assert (event["flow_run_id"], event["flow_run"]) == (RUN, None)
+
+
+def test_a_response_that_nobody_foresaw_is_trouble_like_any_other_and_in_the_log(
+    prefect: FakePrefect, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    for call in ("read_changed", "read_flow_run"):
+        monkeypatch.setattr(f"airflow_provider_prefect.client.rest.RestApi.{call}", fail)
+    event = event_of(trigger(prefect.add_flow_run("RUNNING"), max_unreachable=0))
+    assert event["error"]["kind"] == "Unreachable"
     assert "Traceback" in logged()
 
 
 def test_an_error_that_nobody_foresaw_ends_the_wait_and_is_in_the_log(
     prefect: FakePrefect, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_prefect.streaming.TaskLog.on_change", lambda *_: 1 / 0)
+    monkeypatch.setattr("airflow_provider_prefect.utils.task_log.TaskLog.on_change", lambda *_: 1 / 0)
     event = event_of(trigger(prefect.add_flow_run("RUNNING")))
     assert event["error"]["kind"] not in ("WaitTimeout", "StartTimeout")
     assert "ZeroDivisionError" in logged()
@@ -235,7 +298,7 @@ def test_an_event_is_held_back_until_the_worker_has_reported(prefect: FakePrefec
     one.task_instance = a_task_instance()
     assert event_of(one)["error"] is None
     assert time.time() >= not_before - 0.01
-    assert looks(prefect) == 1
+    assert polls(prefect) == 1
 
 
 def test_an_event_that_tells_of_an_error_is_held_back_too() -> None:
@@ -246,13 +309,13 @@ def test_an_event_that_tells_of_an_error_is_held_back_too() -> None:
     assert time.time() >= not_before - 0.01
 
 
-def test_the_run_is_looked_at_while_the_event_is_held_back(prefect: FakePrefect) -> None:
+def test_the_run_is_polled_while_the_event_is_held_back(prefect: FakePrefect) -> None:
     one = trigger(prefect.add_flow_run("RUNNING", "COMPLETED"), not_before=time.time() + LONG)
     one.task_instance = a_task_instance()
 
     async def until_it_has_seen_the_end() -> None:
         running = asyncio.create_task(events(one))
-        await looked(prefect, 2)
+        await polled(prefect, 2)
         await asyncio.sleep(0.05)
         assert not running.done()
         running.cancel()

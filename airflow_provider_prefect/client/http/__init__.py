@@ -1,0 +1,1 @@
+"""Send requests over HTTP: ``blocking`` with requests for workers, ``aio`` with aiohttp for the triggerer."""

@@ -1,0 +1,1 @@
+"""Read what a flow run or task run has returned."""

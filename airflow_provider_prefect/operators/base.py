@@ -1,0 +1,237 @@
+"""What all tasks that wait for a flow run share: how they wait, what they show, and how they end."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException, conf
+
+from airflow_provider_prefect.client.errors import (
+    FlowRunCancelledByPrefect,
+    FlowRunNotFound,
+    PrefectError,
+    ResultError,
+)
+from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.transport import run as run_call
+from airflow_provider_prefect.client.wait.flow_run import Deadlines, unsuccessful
+from airflow_provider_prefect.client.wait.newest import NewestRun
+from airflow_provider_prefect.hooks.prefect import PATIENCE, PrefectHook
+from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
+from airflow_provider_prefect.utils import arguments
+from airflow_provider_prefect.utils.events import ConfigurationErrorForGood, FlowRunCancelledForGood, parse_event
+from airflow_provider_prefect.utils.recovery import task_try
+from airflow_provider_prefect.utils.task_log import TaskLog
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+_FAILED_TYPES = ("FAILED", "CRASHED")
+_MAX_FAILED_TASK_RUNS = 10
+_LAST_LOG_LINES = 20
+
+_LATE_OUTPUT_AFTER = 2.0
+"""Seconds after a flow run's end within which its last log lines and task runs reach Prefect."""
+
+
+CONNECTION = arguments.Field(
+    arguments.text,
+    default=PrefectHook.default_conn_name,
+    otherwise=f"the connection {PrefectHook.default_conn_name!r} is used",
+)
+"""How ``prefect_conn_id`` is read."""
+
+
+class PrefectTask:
+    """Read the arguments of an operator or the sensor, into which it is mixed."""
+
+    fields: ClassVar[Mapping[str, arguments.Field]]
+    """How each templated field is read."""
+    _given: frozenset[str] = frozenset()
+
+    def __init__(self, **kwargs: Any) -> None:
+        try:
+            super().__init__(**kwargs)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationErrorForGood(str(error)) from error
+        except AirflowException as error:
+            if type(error) is not AirflowException:  # a task of this id exists already, for example
+                raise
+            raise ConfigurationErrorForGood(str(error)) from error
+
+    def remember_given(self) -> None:
+        """Note which templated fields the user has given, before any of them is rendered."""
+        self._given = frozenset(name for name in self.fields if getattr(self, name) is not None)
+
+    def read_fields(self) -> None:
+        """Take the templated fields as Airflow has rendered them; the log says which of them rendered to nothing.
+
+        :raises ConfigurationErrorForGood: one cannot be used, or the task needs it and it rendered to nothing.
+        """
+        for name, field in self.fields.items():
+            setattr(self, name, arguments.read_field(self, name, field, is_given=name in self._given))
+
+    def read_fields_again(self, *names: str) -> None:
+        """Take these fields when the task continues after a deferral; what there is to say of them has been said."""
+        for name in names:
+            setattr(self, name, arguments.read_field(self, name, self.fields[name], is_given=False))
+
+
+class WaitingTask(PrefectTask):
+    """Wait for a flow run, in the worker or deferred, and end the task accordingly.
+
+    It is mixed into operators and the sensor, which set these attributes from their arguments.
+    """
+
+    prefect_conn_id: str
+    deferrable: bool
+    max_unreachable: float
+    stream_states: bool
+    stream_logs: bool
+    fail_on_unsuccessful: bool
+    skip_on: tuple[str, ...]
+    retry_cancelled: bool
+    cancel_on_kill: bool = False
+    _has_resumed = False
+    """Whether the task continues after a deferral, in another log than that of the trigger."""
+
+    def connect(self) -> PrefectHook:
+        """Return the hook, with the patience of the wait for requests before it too."""
+        return PrefectHook(self.prefect_conn_id).with_patience(self.max_unreachable)
+
+    def wait_or_defer(
+        self,
+        context: Context,
+        hook: PrefectHook,
+        wanted: FlowRun | NewestRun,
+        deadlines: Deadlines,
+        poll_interval: float,
+    ) -> FlowRun:
+        """Return the flow run as it ended; or defer the task, which then continues in ``execute_complete``.
+
+        :raises FlowRunTimeout: a deadline came first.
+        :raises FlowRunNotFound: Prefect has no such flow run (any more).
+        :raises Unreachable: Prefect has not answered for ``max_unreachable``.
+        """
+        run = wanted if isinstance(wanted, FlowRun) else None
+        if run is None or (self.deferrable and not run.is_final):
+            self._defer(
+                {
+                    "flow_run_id": run.id if run else None,
+                    "newest_of": wanted.as_kwarg() if isinstance(wanted, NewestRun) else None,
+                    "prefect_conn_id": self.prefect_conn_id,
+                    "poll_interval": poll_interval,
+                    "deadline": arguments.as_kwarg(deadlines.finished),
+                    "start_deadline": arguments.as_kwarg(deadlines.started),
+                    "max_unreachable": self.max_unreachable,
+                    "stream_states": self.stream_states,
+                    "stream_logs": self.stream_logs,
+                    "cancel_on_kill": self.cancel_on_kill,
+                    "wait_id": secrets.token_hex(4),
+                    "team_name": getattr(context["dag_run"], "team_name", None),
+                    "in_loop": task_try(cast(Mapping[str, Any], context)).loop is not None,
+                }
+            )
+        assert run is not None
+        return hook.wait_for_flow_run(
+            run.id,
+            poll_interval=poll_interval,
+            deadlines=deadlines,
+            max_unreachable=self.max_unreachable,
+            observer=self.task_log(),
+        )
+
+    def _defer(self, wait: dict[str, Any]) -> None:
+        task: Any = self
+        trigger = PrefectFlowRunTrigger(**wait, not_before=earliest_event())
+        task.defer(trigger=trigger, method_name="execute_complete", kwargs={"wait": wait})
+
+    def resumed(self, event: Any, wait: dict[str, Any] | None) -> tuple[FlowRun, str]:
+        """Return the flow run that has ended and its URL; or defer again, if the event is of another task's wait.
+
+        Airflow knows a trigger by its number. SQLite gives the number of one that was deleted, after a clear, to the
+        next, while the triggerer still runs the old one: its event reaches another task (seen in Airflow 3.3.2).
+
+        :param wait: what the trigger was given; ``dag.test()`` does not pass it on.
+        :raises PrefectError: the error that ended the wait.
+        """
+        if wait and not (isinstance(event, Mapping) and event.get("wait_id") == wait["wait_id"]):
+            task: Any = self
+            task.log.warning("Airflow has sent this task the event of another task's trigger. Still waiting.")
+            self._defer(wait)
+        self._has_resumed = True
+        return parse_event(event)
+
+    def end(self, hook: PrefectHook, context: Context, run: FlowRun, url: str) -> None:
+        """Push the state that the flow run has ended in, and skip or fail the task as its arguments say.
+
+        :raises AirflowSkipException: its state type is in ``skip_on``.
+        :raises FlowRunUnsuccessful: it did not complete.
+        """
+        context["ti"].xcom_push(key="state", value=run.state.type)
+        if run.state.type in self.skip_on:
+            raise AirflowSkipException(f"Flow run {run.name!r} ended in state {str(run.state).rstrip('.')}. See {url}")
+        error = unsuccessful(run, url)
+        if error is None or not self.fail_on_unsuccessful:
+            return
+        self._show_failure(hook, run)
+        by_a_person = run.state.type == "CANCELLED" and not isinstance(error, FlowRunCancelledByPrefect)
+        if by_a_person and not self.retry_cancelled:
+            raise FlowRunCancelledForGood(
+                f"{error} (The task is not retried; set retry_cancelled=True to allow it.)", run
+            )
+        raise error
+
+    def _show_failure(self, hook: PrefectHook, run: FlowRun) -> None:
+        """Show the flow run's last log lines and its failed task runs. A failure to read them hides no failure."""
+        if run.end_time is not None:
+            # No longer than that, whatever the clock of Prefect's server says.
+            since_end = time.time() - run.end_time.timestamp()
+            time.sleep(max(0.0, min(_LATE_OUTPUT_AFTER, _LATE_OUTPUT_AFTER - since_end)))
+        api = hook.with_patience(PATIENCE).api
+        try:
+            # What a trigger has shown need not reach the same log: where logs are stored remotely it may come late.
+            shown = self.stream_logs and not self._has_resumed
+            lines = [] if shown else run_call(api.read_last_logs(run.id, _LAST_LOG_LINES))
+            failed = run_call(api.read_task_runs(run.id, state_types=_FAILED_TYPES, limit=_MAX_FAILED_TASK_RUNS))
+            self.task_log().show_failure(failed, lines)
+        except PrefectError as trouble:
+            self.task_log().show_unknown_failure(trouble)
+
+    def task_log(self) -> TaskLog:
+        """Return what shows the wait in the task's log."""
+        task: Any = self
+        return TaskLog(task.log, states=self.stream_states, logs=self.stream_logs)
+
+
+def push_identity(context: Context, run: FlowRun, url: str) -> None:
+    """Push the XComs that say which flow run a task is about; the link reads one of them."""
+    for key, value in (("flow_run_id", run.id), ("flow_run_url", url), ("flow_run_name", run.name)):
+        context["ti"].xcom_push(key=key, value=value)
+
+
+def read_existing(hook: PrefectHook, run: FlowRun) -> FlowRun:
+    """Return a flow run that has ended, with all that an event leaves out.
+
+    :raises ResultError: it has been deleted. Another try could only start it again.
+    """
+    try:
+        return hook.read_flow_run(run.id)
+    except FlowRunNotFound:
+        raise ResultError(
+            f"Flow run {run.name!r} ended in state {run.state}, but was deleted before its result or parameters could "
+            "be read."
+        ) from None
+
+
+def earliest_event() -> float:
+    """Return the epoch second before which a trigger that is deferred to now should send no event.
+
+    A worker of Airflow 3 reports the end of the deferring process up to ``[workers] min_heartbeat_interval`` late,
+    and a task that has been resumed by then is failed by that report (apache/airflow#71580, seen in 3.3.2).
+    """
+    lag: float = conf.getfloat("workers", "min_heartbeat_interval", fallback=0)
+    return time.time() + lag + 1

@@ -1,0 +1,1 @@
+"""What operators, the sensor, the trigger and the hook share."""

@@ -1,0 +1,1 @@
+"""The tools that start servers and run the tests."""
