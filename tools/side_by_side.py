@@ -105,7 +105,7 @@ def main(make: str, *names: str) -> int:
 
 def at_once() -> int:
     """As many as there are processors: each waits more than half of its time, but starts servers in the other."""
-    return max(2, os.cpu_count() or 1)
+    return max(3, os.cpu_count() or 1)
 
 
 def summarise(targets: Sequence[Target]) -> int:

@@ -379,7 +379,7 @@ def test_a_result_of_prefect_2_in_a_local_block_is_read(completed: Completed, pr
 @pytest.mark.parametrize("key", ["/etc/passwd", "{results}/../logs/server.log", "s3://elsewhere/key"])
 def test_a_file_outside_the_roots_is_refused(completed: Completed, prefect: PrefectServer, key: str) -> None:
     data = {"storage_key": key.format(results=prefect.results), "serializer": {"type": "json"}}
-    with pytest.raises(ResultError, match="under none of the connection's result_roots"):
+    with pytest.raises(ResultError, match="is not under any of the connection's result_roots"):
         PrefectHook().read_result(completed(data))
 
 
@@ -387,7 +387,7 @@ def test_a_file_outside_the_roots_is_refused(completed: Completed, prefect: Pref
 def test_a_block_does_not_lead_out_of_the_roots(completed: Completed, prefect: PrefectServer) -> None:
     block_id = block(prefect, "local-file-system", "Local File System", {"basepath": str(prefect.results)})
     data = {"storage_block_id": block_id, "storage_key": "../logs/server.log", "serializer": {"type": "json"}}
-    with pytest.raises(ResultError, match="under none"):
+    with pytest.raises(ResultError, match="is not under any of"):
         PrefectHook().read_result(completed(data))
 
 
@@ -449,7 +449,7 @@ def test_a_result_in_s3_is_read_with_the_credentials_of_an_airflow_connection(
     assert hook.read_result(stored("deep/key")) == {"in": "s3"}
     with pytest.raises(ResultError, match="does not exist"):
         hook.read_result(stored("gone"))
-    with pytest.raises(ResultError, match="under none"):
+    with pytest.raises(ResultError, match="is not under any of"):
         hook.read_result(stored("../others/key"))
     with pytest.raises(ResultError, match="more than 4 bytes"):
         hook.read_result(stored("deep/key"), max_size=1)

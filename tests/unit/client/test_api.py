@@ -90,7 +90,7 @@ def test_an_argument_of_the_other_api_is_refused_with_its_value_and_its_successo
     api = APIS[kind]
     with pytest.raises(UnsupportedByApi) as refusal:
         check_supported(api, **{"parameters": {}, name: value})
-    assert str(refusal.value) == f"{name}={value!r} is not for {api.name}: {api.unsupported[name]}"
+    assert str(refusal.value) == f"{name}={value!r} is not supported by {api.name}: {api.unsupported[name]}"
 
 
 @pytest.mark.parametrize(("kind", "name"), [("GraphQL", "job_variables"), ("REST", "run_config")])

@@ -485,14 +485,14 @@ def test_a_key_is_relative_to_its_storage_block(prefect: FakePrefect, root: Path
 @pytest.mark.parametrize("key", ["../secret", "/etc/hostname", "file:///etc/hostname"])
 def test_a_result_outside_the_roots_is_refused(prefect: FakePrefect, root: Path, key: str) -> None:
     (root.parent / "secret").write_text('"hush-hush"')
-    with pytest.raises(ResultError, match="under none of the connection's result_roots"):
+    with pytest.raises(ResultError, match="is not under any of the connection's result_roots"):
         result_of(prefect, stored(key if "/etc" in key else f"{root}/{key}"))
 
 
 def test_a_storage_block_does_not_widen_the_roots(prefect: FakePrefect, root: Path) -> None:
     (root.parent / "secret").write_text('"hush-hush"')
     prefect.answer("GET", "/block_documents/b1", 200, {"data": {"basepath": str(root.parent)}})
-    with pytest.raises(ResultError, match="under none of the connection's result_roots"):
+    with pytest.raises(ResultError, match="is not under any of the connection's result_roots"):
         result_of(prefect, stored("secret", block_id="b1"))
 
 
@@ -623,13 +623,13 @@ def test_what_prefect_1_has_no_use_for_is_refused_before_anything_is_sent(prefec
 
 @pytest.mark.parametrize("name", OF_PREFECT_3)
 def test_what_is_prefect_1s_alone_is_refused_elsewhere_before_anything_is_sent(prefect: FakePrefect, name: str) -> None:
-    with pytest.raises(UnsupportedByApi, match="is not for Prefect 2 and 3"):
+    with pytest.raises(UnsupportedByApi, match="is not supported by Prefect 2 and 3"):
         OF_PREFECT_3[name](PrefectHook().with_patience(0))
     assert not prefect.requests
 
 
 def test_labels_of_agents_are_refused_on_prefect_3_by_the_name_of_their_argument(prefect: FakePrefect) -> None:
-    with pytest.raises(UnsupportedByApi, match=r"^agent_labels is not for Prefect 2 and 3: .*work_queue_name"):
+    with pytest.raises(UnsupportedByApi, match=r"^agent_labels is not supported by Prefect 2 and 3: .*work_queue_name"):
         PrefectHook().start_flow_run("sales/demo", agent_labels=["gpu"])
     assert not prefect.requests
 
@@ -705,7 +705,7 @@ def test_a_result_of_prefect_1_outside_the_roots_is_refused(
     run_id = scenario.start_run(prefect_1, scenario.register_flow(prefect_1, "etl", tasks=["load"]), "Success")
     (tmp_path / "load").write_text("1")
     scenario.finish_task(prefect_1, run_id, "load-1", result=scenario.local_result("load", str(tmp_path)))
-    with pytest.raises(ResultError, match="under none of the connection's result_roots"):
+    with pytest.raises(ResultError, match="is not under any of the connection's result_roots"):
         PrefectHook().read_task_run_result(run_id, "load-1")
 
 

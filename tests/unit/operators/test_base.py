@@ -94,7 +94,7 @@ def test_each_other_end_is_an_error_of_its_own_with_the_message_and_the_link(typ
 
 
 def test_a_cancelled_flow_run_is_not_started_again_unless_so_asked() -> None:
-    with pytest.raises(AirflowFailException, match="unless retry_cancelled=True") as for_good:
+    with pytest.raises(AirflowFailException, match="set retry_cancelled=True to allow it") as for_good:
         ended(Waiter(), "CANCELLED")
     assert isinstance(for_good.value, FlowRunCancelled)
     with pytest.raises(FlowRunCancelled) as again:

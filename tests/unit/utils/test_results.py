@@ -68,26 +68,26 @@ def test_without_any_root_nothing_is_read(root: Path) -> None:
 
 def test_what_lies_outside_is_refused_and_the_way_out_told(root: Path, tmp_path: Path) -> None:
     message = refusal(tmp_path / "secret", root)
-    assert "under none of the connection's result_roots" in message
+    assert "is not under any of the connection's result_roots" in message
     assert str(root) in message
     assert "artifact" in message
 
 
 def test_two_dots_do_not_lead_out(root: Path) -> None:
-    assert "under none" in refusal(f"{root}/../secret", root)
-    assert "under none" in refusal(f"{root}/deep/../../secret", root)
-    assert "under none" in refusal(f"file://{root}/../secret", root)
+    assert "is not under any of" in refusal(f"{root}/../secret", root)
+    assert "is not under any of" in refusal(f"{root}/deep/../../secret", root)
+    assert "is not under any of" in refusal(f"file://{root}/../secret", root)
 
 
 def test_a_sibling_whose_name_begins_like_the_root_is_outside(root: Path, tmp_path: Path) -> None:
-    assert "under none" in refusal(tmp_path / "results-of-others" / "secret", root)
+    assert "is not under any of" in refusal(tmp_path / "results-of-others" / "secret", root)
 
 
 def test_a_symlink_does_not_lead_out(root: Path, tmp_path: Path) -> None:
     (root / "way-out").symlink_to(tmp_path)
     (root / "file-out").symlink_to(tmp_path / "secret")
-    assert "under none" in refusal(root / "way-out" / "secret", root)
-    assert "under none" in refusal(root / "file-out", root)
+    assert "is not under any of" in refusal(root / "way-out" / "secret", root)
+    assert "is not under any of" in refusal(root / "file-out", root)
 
 
 def test_a_symlink_that_stays_inside_is_followed(root: Path) -> None:
@@ -102,12 +102,12 @@ def test_a_chain_of_file_systems_does_not_lead_out(root: Path, tmp_path: Path, c
 
 
 def test_the_root_itself_is_no_result(root: Path) -> None:
-    assert "under none" in refusal(root, root)
+    assert "is not under any of" in refusal(root, root)
 
 
 def test_a_relative_path_is_not_read_from_wherever_the_worker_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
-    assert "under none" in refusal("secret", root)
+    assert "is not under any of" in refusal("secret", root)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_relative_path_is_not_read_from_wherever_the_worker_runs(root: Path, m
     ],
 )
 def test_another_bucket_or_prefix_is_outside(path: str, root: str) -> None:
-    assert "under none" in refusal(path, root)
+    assert "is not under any of" in refusal(path, root)
 
 
 def test_a_url_whose_file_system_is_not_installed_says_so() -> None:
