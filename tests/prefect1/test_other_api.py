@@ -140,8 +140,8 @@ def test_an_argument_for_prefect_1_is_refused_on_prefect_2_and_3(
     done = ours.start(deferrable=deferrable, wait_for_completion=True, **arguments)
     refused = "project_name" if "project_name" in arguments else [*arguments][-1]
     assert done.text.startswith(refused)
-    assert " is not for " in done.text
-    assert successor in done.text.partition(" is not for ")[2]
+    assert " is not supported by " in done.text
+    assert successor in done.text.partition(" is not supported by ")[2]
     assert done.for_good
     assert prefect.created == []
     assert len(prefect.requests) == before
