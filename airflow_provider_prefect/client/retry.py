@@ -81,10 +81,11 @@ class RetryingTransport:
             failure: ApiError | Unreachable
             try:
                 response = replace(await self._transport.send(request), resent=ambiguous, request=str(request))
-                if response.ok:
-                    if response.status != _NO_CONTENT:
-                        response.json()  # what was cut off on its way is asked for again
+                if response.ok and (response.status == _NO_CONTENT or response.is_json):
                     return response
+                response = self._without_secrets(response)
+                if response.ok:
+                    raise response.not_json()  # what was cut off on its way is asked for again
                 failure = responses.error_from(response)
                 ambiguous |= response.status >= _SERVER_ERROR or response.status == _REQUEST_TIMEOUT
                 at_least = failure.retry_after
@@ -107,6 +108,11 @@ class RetryingTransport:
             pause = min(at_least + backoff(tries), end - now)
             log.warning("Prefect is not answering (%s). Retrying in %.1f s.", failure, pause)
             await self._transport.sleep(pause)
+
+    def _without_secrets(self, response: Response) -> Response:
+        hide = self.settings.hide_secrets
+        headers = {name: hide(value) for name, value in response.headers.items()}
+        return replace(response, text=hide(response.text), headers=headers)
 
 
 def _is_transient(response: Response, request: Request) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from urllib.parse import unquote, urlsplit
+
+_MIN_SECRET = 5
+"""Characters from which on a secret is hidden, as in Airflow's masker: a shorter one is a part of many words."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,18 @@ class Settings:
         given = {name.lower() for name in self.headers}
         return {name: value for name, value in headers.items() if name.lower() not in given} | dict(self.headers)
 
-    def secrets(self) -> list[Any]:
+    def secrets(self) -> list[str]:
         """Return everything that must not be shown, for a log's masker."""
-        headers = self.request_headers()
-        derived = headers.get("Authorization", "").partition(" ")[2]
-        return [
-            secret for secret in (self.api_key, self.password, derived, self.proxy, *self.headers.values()) if secret
-        ]
+        values = [self.api_key, self.password, self.proxy, *self.headers.values()]
+        values.append(self.request_headers().get("Authorization", "").partition(" ")[2])
+        if proxy_password := urlsplit(self.proxy or "").password:
+            values += [proxy_password, unquote(proxy_password)]
+        return [value for value in values if value]
+
+    def hide_secrets(self, text: str) -> str:
+        """Return ``text`` with ``***`` for each secret in it. Some gateways repeat what was sent in their refusal."""
+        for secret in self.secrets():
+            if len(secret) >= _MIN_SECRET:
+                for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+                    text = text.replace(form, "***")
+        return text

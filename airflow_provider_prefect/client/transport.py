@@ -81,15 +81,23 @@ class Response:
         asked = f"The response to {self.request}" if self.request else "A response"
         raise MalformedAnswer(f"{asked} is not what Prefect sends: {problem}.", self.status)
 
+    @property
+    def is_json(self) -> bool:
+        """Return whether the body is JSON, and not a proxy's page or half a response."""
+        try:
+            self._parsed  # noqa: B018
+        except (ValueError, RecursionError):
+            return False
+        return True
+
     def json(self) -> Any:
         """Return the parsed body.
 
         :raises MalformedAnswer: the body is not JSON.
         """
-        try:
-            return self._parsed
-        except (ValueError, RecursionError):
-            raise self.not_json() from None
+        if not self.is_json:
+            raise self.not_json()
+        return self._parsed
 
     @cached_property
     def _parsed(self) -> Any:

@@ -70,6 +70,9 @@ class TaskInstance:
         self.on_push(key, value)
         self.xcoms[key] = value
 
+    def xcom_pull(self, *, task_ids: Any, key: str, map_indexes: Any) -> Any:
+        return self.xcoms[key]
+
     def get_first_reschedule_date(self, context: Any) -> datetime | None:
         return None
 

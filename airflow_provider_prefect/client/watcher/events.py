@@ -122,6 +122,7 @@ class EventFeed:
                 await self._listen()
             except Exception as error:
                 reason = str(error) if isinstance(error, PrefectError) else type(error).__name__
+                reason = self._transport.settings.hide_secrets(reason)
             opened, self.open_since = self.open_since, None
             self._listener.on_feed_lost()
             if opened is not None and loop.time() - began >= _STABLE_AFTER:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from base64 import b64decode, b64encode
 from typing import Any
 
@@ -78,7 +79,24 @@ def test_no_secret_is_in_the_repr() -> None:
 def test_everything_secret_is_named_for_the_masker() -> None:
     secrets = settings(**SECRETS).secrets()
     basic = b64encode(b"s3cret-user:s3cret-password").decode()
-    assert {"s3cret-key", "s3cret-password", basic, "s3cret-header", SECRETS["proxy"]} <= set(secrets)
+    proxy = {SECRETS["proxy"], "s3cret-proxy"}
+    assert {"s3cret-key", "s3cret-password", basic, "s3cret-header"} | proxy <= set(secrets)
+
+
+def test_no_secret_is_left_in_a_text_that_repeats_it() -> None:
+    some = settings(user="me", password='s3cret-"pass"wörd', headers={"X-Token": "s3cret-header"})
+    basic = b64encode('me:s3cret-"pass"wörd'.encode()).decode()
+    for repeated in ('s3cret-"pass"wörd', json.dumps('s3cret-"pass"wörd'), f"Basic {basic}", "X-Token=s3cret-header"):
+        hidden = some.hide_secrets(f"before {repeated} after")
+        assert hidden.startswith("before ")
+        assert hidden.endswith(" after")
+        assert "***" in hidden
+        assert "s3cret" not in hidden
+        assert basic not in hidden
+
+
+def test_what_is_too_short_to_be_a_secret_is_no_reason_to_change_a_text() -> None:
+    assert settings(user="a", password="err").hide_secrets("an error") == "an error"
 
 
 def test_nothing_that_is_not_set_is_named_for_the_masker() -> None:

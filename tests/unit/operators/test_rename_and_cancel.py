@@ -25,7 +25,7 @@ both_modes = pytest.mark.parametrize("deferrable", [False, True], ids=["in the w
 
 
 @pytest.fixture
-def prefect(prefect: FakePrefect, ti: TaskInstance) -> FakePrefect:
+def prefect(prefect: FakePrefect) -> FakePrefect:
     """A server that also renames flow runs and lists those of a deployment, two at a time."""
 
     def more(asked: Asked) -> Answer | None:
@@ -41,8 +41,6 @@ def prefect(prefect: FakePrefect, ti: TaskInstance) -> FakePrefect:
         return None
 
     prefect.instead.append(more)
-    # What Airflow keeps of a task while it is deferred.
-    ti.xcom_pull = lambda *, task_ids, key, map_indexes: ti.xcoms[key]  # type: ignore[attr-defined]
     return prefect
 
 

@@ -161,7 +161,7 @@ def ended(kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def prefect(prefect: FakePrefect, ti: TaskInstance) -> FakePrefect:
+def prefect(prefect: FakePrefect) -> FakePrefect:
     """A server that has the flow run of the records, and says that it is the newest of its deployment."""
 
     def newest(asked: Asked) -> Answer | None:
@@ -170,8 +170,6 @@ def prefect(prefect: FakePrefect, ti: TaskInstance) -> FakePrefect:
         return None
 
     prefect.instead.append(newest)
-    # What Airflow keeps of a task while it is deferred.
-    ti.xcom_pull = lambda *, task_ids, key, map_indexes: ti.xcoms[key]  # type: ignore[attr-defined]
     return prefect
 
 

@@ -132,6 +132,8 @@ def proxying(refuse: bool = False) -> Iterator[Server]:
                 headers = {**seen.headers, "connection": "close"}
                 lines = [f"{seen.method} {target.path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
                 upstream.sendall("\r\n".join(lines).encode() + seen.body)
+                status, _, rest = upstream.recv(65536).partition(b"\r\n")
+                self.connection.sendall(status + b"\r\nConnection: close\r\n" + rest)
                 _pump(upstream, self.connection)
             self.close_connection = True
 
