@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What waiting for many flow runs costs.")
     parser.add_argument("plan", nargs="?", default="bench", choices=PLANS)
     parser.add_argument("--airflow", default="airflow-bench", help="an environment, such as airflow-bench")
-    parser.add_argument("--prefect", default="prefect-3.8.8", help="an environment, such as prefect-3.8.8")
+    parser.add_argument("--prefect", default="prefect-3.9.1", help="an environment, such as prefect-3.9.1")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what of it, in place of all")
     names = sorted({heat.contender.name for plan in PLANS.values() for heat in plan.heats})
     parser.add_argument("--who", nargs="+", choices=names, default=(), help="who waits, in place of all")

@@ -1,6 +1,6 @@
 """Make the virtual environments that the demo and the tests run in, from the lock files.
 
-    python3 tools/environments.py airflow-3.3.2 prefect-3.8.8
+    python3 tools/environments.py airflow-3.3.2 prefect-3.9.1
 
 Each name stands for ``requirements/<name>.txt`` and becomes ``.envs/<name>``. Packages are installed by uv,
 which is itself installed into ``.envs/uv``: nothing is written outside this folder. An environment that
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / ".envs"
 REQUIREMENTS = ROOT / "requirements"
 UV = "uv==0.13.9"
-SUPPORTED = ((3, 11), (3, 12))
+SUPPORTED = ((3, 11), (3, 12), (3, 13))
 PACKAGING_FILES = ("setup.cfg", "setup.py", "pyproject.toml")
 
 
@@ -185,7 +185,7 @@ def main(names: Sequence[str]) -> int:
     try:
         if sys.version_info[:2] not in SUPPORTED:
             raise SetupError(
-                f"Python 3.11 or 3.12 is needed, and {sys.executable} is {sys.version.split()[0]}. "
+                f"Python 3.11, 3.12 or 3.13 is needed, and {sys.executable} is {sys.version.split()[0]}. "
                 "Name another one with: make PYTHON=/path/to/python3.12 …"
             )
         known = sorted(file.stem for file in REQUIREMENTS.glob("*-*.txt"))

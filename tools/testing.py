@@ -1,4 +1,4 @@
-"""Run pytest in one Airflow environment: ``python -m tools.testing airflow-3.3.2 prefect-3.8.8 prefect-2.20.26 …``.
+"""Run pytest in one Airflow environment: ``python -m tools.testing airflow-3.3.2 prefect-3.9.1 prefect-2.20.26 …``.
 
 The tests find the environments of Prefect 3, 2 and 1 in ``PREFECT_ENVIRONMENT``, ``PREFECT2_ENVIRONMENT`` and
 ``PREFECT1_ENVIRONMENT``. Airflow gets a home that no other run uses, new for each run, with its database already made.

@@ -15,7 +15,7 @@ from tools.processes import LOOPBACK, StackError, free_port, say
 
 ROOT = Path(__file__).resolve().parent.parent
 AIRFLOW = ROOT / ".envs" / "airflow-3.3.2"
-PREFECT = ROOT / ".envs" / "prefect-3.8.8"
+PREFECT = ROOT / ".envs" / "prefect-3.9.1"
 DAGS = ROOT / "example_dags"
 DAG = "example_prefect_start_flow_run"
 FLOW = DAGS / "flows" / "sales_report.py"

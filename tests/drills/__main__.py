@@ -1,4 +1,4 @@
-"""``python -m tests.drills airflow-3.3.2 prefect-3.8.8 [--seed 1] [--times 2] [--only kills stops] [--home here]``."""
+"""``python -m tests.drills airflow-3.3.2 prefect-3.9.1 [--seed 1] [--times 2] [--only kills stops] [--home here]``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main() -> int:
     """Do all drills, or those that are named; 1 if one went wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.drills", description="Kill things and count flow runs.")
     parser.add_argument("airflow", help="an environment, such as airflow-3.3.2")
-    parser.add_argument("prefect", help="an environment, such as prefect-3.8.8")
+    parser.add_argument("prefect", help="an environment, such as prefect-3.9.1")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="of what is left to chance")
     parser.add_argument(
         "--only", nargs="*", default=[], metavar="drill", help=", ".join(drill.name for drill in DRILLS)

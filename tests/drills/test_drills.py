@@ -16,7 +16,7 @@ from tests.drills.scenes import DRILLS, Drill
 from tests.drills.stage import ROOT, Stage
 from tools.testing import to_copy
 
-PREFECT = Path(os.environ.get("PREFECT_ENVIRONMENT", ROOT / ".envs" / "prefect-3.8.8"))
+PREFECT = Path(os.environ.get("PREFECT_ENVIRONMENT", ROOT / ".envs" / "prefect-3.9.1"))
 
 pytestmark = [
     pytest.mark.timeout(600),

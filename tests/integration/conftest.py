@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOWS = Path(__file__).parent / "flows" / "served.py"
 OUTPUT_FLOWS = Path(__file__).parent / "flows" / "outputs.py"
 EXAMPLE_FLOW = ROOT / "example_dags" / "flows" / "sales_report.py"
-PREFECT = Path(os.environ.get("PREFECT_ENVIRONMENT", ROOT / ".envs" / "prefect-3.8.8"))
+PREFECT = Path(os.environ.get("PREFECT_ENVIRONMENT", ROOT / ".envs" / "prefect-3.9.1"))
 PREFECT_2 = Path(os.environ.get("PREFECT2_ENVIRONMENT", ROOT / ".envs" / "prefect-2.20.26"))
 USER, PASSWORD = "airflow", "open:sesame-7f3a"
 
