@@ -107,7 +107,10 @@ def ui_url(api: str, given: str | None = None, *, exact: bool = False) -> str:
 
 
 def flow_run_url(ui: str, run: FlowRun) -> str:
-    """Return the page of a flow run; Prefect 2, which has no labels, has it elsewhere than Prefect 3."""
+    """Return the page of a flow run.
+
+    Prefect 2, which has no labels, has it elsewhere than Prefect 3. Prefect 3.0 has no labels either, and redirects.
+    """
     if run.tenant is not None:
         return f"{ui}/{run.tenant}/flow-run/{run.id}"
     page = "flow-runs/flow-run" if run.labels is None else "runs/flow-run"
