@@ -27,8 +27,12 @@ OUTPUT_FLOWS = Path(__file__).parent / "flows" / "outputs.py"
 EXAMPLE_FLOW = ROOT / "example_dags" / "flows" / "sales_report.py"
 PREFECT = Path(os.environ.get("PREFECT_ENVIRONMENT", ROOT / ".envs" / "prefect-3.9.1"))
 PREFECT_2 = Path(os.environ.get("PREFECT2_ENVIRONMENT", ROOT / ".envs" / "prefect-2.20.26"))
-PREFECT_VERSION = Version(PREFECT.name.partition("-")[2])
 USER, PASSWORD = "airflow", "open:sesame-7f3a"
+
+
+def prefect_is_at_least(version: str) -> bool:
+    """Whether the Prefect 3 of these tests is this one or newer."""
+    return Version(PREFECT.name.partition("-")[2]) >= Version(version)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -114,7 +118,7 @@ def prefect_2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServe
 @pytest.fixture(scope="session")
 def protected_prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """A Prefect server that asks for a user, a password and CSRF tokens; ``prefect_protected`` leads to it."""
-    if PREFECT_VERSION < Version("3.1.15"):
+    if not prefect_is_at_least("3.1.15"):
         pytest.skip("Prefect 3.0 can ask for no credentials.")
     settings = {
         **FOR_TESTS,

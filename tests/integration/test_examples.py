@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from packaging.version import Version
 
-from tests.integration.conftest import EXAMPLE_FLOW, PREFECT_VERSION, ROOT, connection_json
+from tests.integration.conftest import EXAMPLE_FLOW, ROOT, connection_json, prefect_is_at_least
 from tests.integration.dag_runs import OFTEN, DagOutcome, dags_in, run_dag
 from tools.prefect_stack import PrefectServer
 
@@ -88,7 +87,7 @@ def test_example_prefect_rename_and_cancel(server: PrefectServer) -> None:
     assert returned(outcome, "report") == f"CANCELLED; of the rest: {other['state']}"
 
 
-@pytest.mark.skipif(PREFECT_VERSION < Version("3.4.5"), reason="Its task runs do not tell which map index they have.")
+@pytest.mark.skipif(not prefect_is_at_least("3.4.5"), reason="Its task runs do not tell which map index they have.")
 def test_example_prefect_mapped() -> None:
     outcome = run_example("example_prefect_mapped")
     totals = [task.xcoms["return_value"] for task in outcome.mapped("total")]

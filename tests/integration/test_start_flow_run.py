@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from packaging.version import Version
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
 
 from airflow_provider_prefect.client.errors import (
@@ -23,7 +22,7 @@ from airflow_provider_prefect.client.errors import (
 )
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
-from tests.integration.conftest import PREFECT_VERSION, opens_a_page
+from tests.integration.conftest import opens_a_page, prefect_is_at_least
 from tests.integration.dag_runs import OFTEN, DagOutcome, TaskOutcome, run_dag
 from tools.prefect_stack import PrefectServer
 
@@ -88,7 +87,7 @@ def test_a_task_leaves_the_same_xcoms_in_both_modes(both_modes: DagOutcome, pref
         assert xcoms["return_value"] == run["id"]
         assert xcoms["flow_run_name"] == run["name"]
         assert xcoms["state"] == run["state_type"] == "COMPLETED"
-        page = "runs" if PREFECT_VERSION >= Version("3.1.15") else "flow-runs"
+        page = "runs" if prefect_is_at_least("3.1.15") else "flow-runs"
         assert xcoms["flow_run_url"] == f"{prefect.ui_url}/{page}/flow-run/{run['id']}"
 
 
@@ -110,7 +109,7 @@ def test_a_flow_run_says_which_task_started_it(both_modes: DagOutcome, prefect: 
     assert origin["run_id"] == both_modes.run_id
     assert origin["task_id"] == task_id
     assert (origin["map_index"], origin["try_number"]) == (-1, 1)
-    if PREFECT_VERSION >= Version("3.1.15"):
+    if prefect_is_at_least("3.1.15"):
         assert run["labels"]["airflow.dag_id"] == "both_modes"
         assert run["labels"]["airflow.run_id"] == both_modes.run_id
         assert run["labels"]["airflow.task_id"] == task_id
