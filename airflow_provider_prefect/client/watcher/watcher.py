@@ -17,7 +17,7 @@ answers it. These background tasks do the work:
     a second and a second later, since it may be published before the state is committed. It never decides anything:
     only a poll does. While the feed works, regular polls are a minute apart.
 ``_count``
-    finds flow runs that were deleted, which never change: every five minutes it counts which of them still exist.
+    finds flow runs that were deleted, which never change: every minute it counts which of them still exist.
 ``_poll_batch``
     is one task for each poll under way.
 
@@ -68,8 +68,8 @@ POLL_INTERVAL_WITH_FEED = 60.0
 _MAX_POLLS_AT_ONCE = 4
 """Prefect's server answers them one after the other."""
 
-_COUNT_INTERVAL = 300.0
-"""Seconds within which a deleted flow run is noticed."""
+_COUNT_INTERVAL = 60.0
+"""Seconds within which a deleted flow run is missed; then it is polled by itself."""
 
 _PAUSE_AFTER_ERROR = 5.0
 """Seconds to pause after an error in our own code."""
