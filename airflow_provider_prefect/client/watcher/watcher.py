@@ -326,15 +326,13 @@ class Watcher:
     async def _count(self) -> None:
         """Find out, every so often, which flow runs were deleted: they never change."""
         while True:
+            await asyncio.sleep(_COUNT_INTERVAL)
             ids = list(self._subscriptions)
-            parts = [ids[start : start + MAX_BATCH_SIZE] for start in range(0, len(ids), MAX_BATCH_SIZE)]
-            for part in parts:
-                await asyncio.sleep(_COUNT_INTERVAL / len(parts))
+            for start in range(0, len(ids), MAX_BATCH_SIZE):
+                part = ids[start : start + MAX_BATCH_SIZE]
                 with suppress(Exception):
                     if await self._api.count_existing(part) < len(part):
                         await self._doubt_missing(part)
-            if not parts:
-                await asyncio.sleep(_COUNT_INTERVAL)
 
     async def _doubt_missing(self, ids: Sequence[str]) -> None:
         for flow_run_id in set(ids) - await self._show_changed(ids, None):

@@ -411,6 +411,22 @@ async def test_a_run_that_was_deleted_is_found_out_by_counting(monkeypatch: pyte
             task.cancel()
 
 
+async def test_a_run_that_is_waited_for_between_two_counts_is_in_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "_COUNT_INTERVAL", 0.6)
+    async with busy_prefect() as server:
+        first, second = server.add(2)
+        (task,) = start(waited(server, first, interval=30))
+        await seen_once(server, 1)
+        await asyncio.sleep(0.3)
+        (late,) = start(waited(server, second, interval=30))
+        async with asyncio.timeout(SOON):
+            while not (counts := [one for one in server.asked if one.path == "/flow_runs/count"]):
+                await asyncio.sleep(0.01)
+        assert set(counts[0].ids) == {first, second}
+        task.cancel()
+        late.cancel()
+
+
 async def test_a_run_that_there_never_was_is_asked_for_twice() -> None:
     async with busy_prefect() as server:
         (task,) = start(waited(server, "00000000-0000-4000-8000-000000000001", interval=0.1))
