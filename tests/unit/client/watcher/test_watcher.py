@@ -420,7 +420,7 @@ async def test_a_run_that_is_waited_for_between_two_counts_is_in_the_next_one(mo
         await asyncio.sleep(0.3)
         (late,) = start(waited(server, second, interval=30))
         async with asyncio.timeout(SOON):
-            while not (counts := [one for one in server.asked if one.path == "/flow_runs/count"]):
+            while not (counts := [one for one in server.asked if one.path == "/flow_runs/count"]):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert set(counts[0].ids) == {first, second}
         task.cancel()
