@@ -15,7 +15,7 @@ OLDEST := airflow-2.11.2
 LOWEST := airflow-2.11.0
 PREFECT := prefect-3.9.1
 PREFECT_BEFORE := prefect-3.8.8
-OLDEST_PREFECT := prefect-3.4.5
+OLDEST_PREFECT := prefect-3.0.11
 PREFECT_2 := prefect-2.20.26
 PREFECT_1 := prefect-1.4.1
 BENCH := airflow-bench
@@ -176,7 +176,7 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.0.in -o requirements/airflow-2.11.0.txt
 	$(LOCK) 2026-11-22 requirements/prefect-3.9.1.in -o requirements/prefect-3.9.1.txt
 	$(LOCK) 2026-11-22 requirements/prefect-3.8.8.in -o requirements/prefect-3.8.8.txt
-	$(LOCK) 2025-06-20 requirements/prefect-3.4.5.in -o requirements/prefect-3.4.5.txt
+	$(LOCK) 2024-11-20 requirements/prefect-3.0.11.in -o requirements/prefect-3.0.11.txt
 	$(LOCK) 2026-11-22 requirements/prefect-2.20.26.in -o requirements/prefect-2.20.26.txt
 	$(LOCK) 2026-11-22 requirements/prefect-1.4.1.in -o requirements/prefect-1.4.1.txt
 

@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_prefect.client.watcher import watcher
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
-from tests.integration.conftest import PREFECT
+from tests.integration.conftest import NO_PARAMETERS, PREFECT
 from tools import web
 from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.testing import to_copy
@@ -82,7 +82,7 @@ async def between(server: PrefectServer, patch: pytest.MonkeyPatch, **faults: An
 def create(server: PrefectServer, number: int) -> list[str]:
     """So many flow runs that nobody runs."""
     flow = server.request("POST", "/flows/", {"name": "watched"})
-    deployment = server.request("POST", "/deployments/", {"name": "by-nobody", "flow_id": flow["id"]})
+    deployment = server.request("POST", "/deployments/", {"name": "by-nobody", "flow_id": flow["id"], **NO_PARAMETERS})
     new = {"state": {"type": "PENDING"}}
     ids: list[str] = []
     while len(ids) < number:
