@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException, conf
@@ -14,6 +16,7 @@ from airflow_provider_prefect.client.errors import (
     FlowRunNotFound,
     PrefectError,
     ResultError,
+    WaitTimeout,
 )
 from airflow_provider_prefect.client.model import FlowRun
 from airflow_provider_prefect.client.transport import run as run_call
@@ -22,7 +25,12 @@ from airflow_provider_prefect.client.wait.newest import NewestRun
 from airflow_provider_prefect.hooks.prefect import PATIENCE, PrefectHook
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
 from airflow_provider_prefect.utils import arguments
-from airflow_provider_prefect.utils.events import ConfigurationErrorForGood, FlowRunCancelledForGood, parse_event
+from airflow_provider_prefect.utils.events import (
+    ConfigurationErrorForGood,
+    FlowRunCancelledForGood,
+    error_event,
+    parse_event,
+)
 from airflow_provider_prefect.utils.recovery import task_try
 from airflow_provider_prefect.utils.task_log import TaskLog
 
@@ -36,6 +44,9 @@ _LAST_LOG_LINES = 20
 _LATE_OUTPUT_AFTER = 2.0
 """Seconds after a flow run's end within which its last log lines and task runs reach Prefect."""
 
+
+_TRIGGER_FAILED = "__fail__"
+"""The method that Airflow resumes a task with whose trigger has failed, or has not ended in time."""
 
 CONNECTION = arguments.Field(
     arguments.text,
@@ -147,7 +158,33 @@ class WaitingTask(PrefectTask):
     def _defer(self, wait: dict[str, Any]) -> None:
         task: Any = self
         trigger = PrefectFlowRunTrigger(**wait, not_before=earliest_event())
-        task.defer(trigger=trigger, method_name="execute_complete", kwargs={"wait": wait})
+        timeout = deferral_timeout(wait["deadline"])
+        if timeout is None:
+            task.log.warning(
+                "The task has no timeout: if no triggerer runs its trigger, it stays deferred for ever. Set timeout= or "
+                "execution_timeout= to be safe from that."
+            )
+        task.defer(trigger=trigger, method_name="execute_complete", kwargs={"wait": wait}, timeout=timeout)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after a deferral. One that nobody has ended in time ends like a wait that ran out of time."""
+        if next_method == _TRIGGER_FAILED and str((next_kwargs or {}).get("error", "")).endswith("timeout"):
+            flow_run_id = self._waited_for(context)
+            which = f"Flow run {flow_run_id}" if flow_run_id else "The flow run"
+            error = WaitTimeout(
+                f"{which} did not finish in time, and no triggerer has run the task's trigger to its end. Check that a "
+                "triggerer is running and has capacity.",
+                flow_run_id,
+            )
+            next_method, next_kwargs = "execute_complete", {"event": error_event(flow_run_id, error)}
+        task: Any = super()
+        return task.resume_execution(next_method, next_kwargs, context)
+
+    def _waited_for(self, context: Context) -> str:
+        """Return the id of the flow run that the task has deferred for; empty if there was none yet."""
+        ti: Any = context["ti"]
+        found = ti.xcom_pull(task_ids=ti.task_id, key="flow_run_id", map_indexes=ti.map_index)
+        return str(found or "")
 
     def resumed(self, event: Any, wait: dict[str, Any] | None) -> tuple[FlowRun, str]:
         """Return the flow run that has ended and its URL; or defer again, if the event is of another task's wait.
@@ -225,6 +262,18 @@ def read_existing(hook: PrefectHook, run: FlowRun) -> FlowRun:
             f"Flow run {run.name!r} ended in state {run.state}, but was deleted before its result or parameters could "
             "be read."
         ) from None
+
+
+def deferral_timeout(deadline: float | None) -> timedelta | None:
+    """Return the time after which Airflow itself ends a deferral that no trigger has ended; ``None`` for never.
+
+    The trigger keeps the deadline. Airflow looks for late deferrals every ``[scheduler] trigger_timeout_check_interval``
+    and comes two such intervals later, so that it does so only if no triggerer runs the trigger.
+    """
+    if deadline is None or math.isinf(deadline):
+        return None
+    interval: float = conf.getfloat("scheduler", "trigger_timeout_check_interval", fallback=15)
+    return timedelta(seconds=max(0.0, deadline - time.time()) + 2 * interval)
 
 
 def earliest_event() -> float:
