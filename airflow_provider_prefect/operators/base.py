@@ -161,8 +161,8 @@ class WaitingTask(PrefectTask):
         timeout = deferral_timeout(wait["deadline"])
         if timeout is None:
             task.log.warning(
-                "The task has no timeout: if no triggerer runs its trigger, it stays deferred for ever. Set timeout= or "
-                "execution_timeout= to be safe from that."
+                "The task has no timeout: if no triggerer runs its trigger, it stays deferred for ever. Setting timeout= "
+                "or execution_timeout= prevents that; see Timeouts in docs/recovery.rst."
             )
         task.defer(trigger=trigger, method_name="execute_complete", kwargs={"wait": wait}, timeout=timeout)
 
@@ -267,8 +267,8 @@ def read_existing(hook: PrefectHook, run: FlowRun) -> FlowRun:
 def deferral_timeout(deadline: float | None) -> timedelta | None:
     """Return the time after which Airflow itself ends a deferral that no trigger has ended; ``None`` for never.
 
-    The trigger keeps the deadline. Airflow looks for late deferrals every ``[scheduler] trigger_timeout_check_interval``
-    and comes two such intervals later, so that it does so only if no triggerer runs the trigger.
+    The trigger keeps the deadline. Airflow looks for late deferrals every ``trigger_timeout_check_interval``, so two
+    such intervals after the deadline it ends only those whose trigger nobody runs.
     """
     if deadline is None or math.isinf(deadline):
         return None

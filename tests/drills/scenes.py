@@ -279,6 +279,19 @@ def timeouts(stage: Stage, n: int) -> Iterator[Result]:
             yield result
 
 
+def no_triggerer(stage: Stage, n: int) -> Iterator[Result]:
+    """No triggerer runs while tasks run out of time: Airflow ends their deferral."""
+    triggerer = stage.airflow.parts["triggerer"]
+    triggerer.stop()
+    try:
+        play = stage.play("deferred_timeout", n)
+        play.until_ended()
+    finally:
+        triggerer.start()
+    result = Result("deferred: timeout reached without a triggerer", times=n)
+    yield result.count(play, ["CANCELLED"], end="failed", most_tries=1)
+
+
 def _last_words(play: Play) -> str:
     """What the first task instance has said at its end, without the id of the flow run."""
     index = play.indexes[0]
@@ -468,6 +481,7 @@ DRILLS = (
     Drill(stops_amid_a_request_to_airflow, full=5, quick=1),
     Drill(retries, full=5, oldest=5),
     Drill(timeouts, full=5),
+    Drill(no_triggerer, full=5, oldest=5),
     Drill(triggerer_restarts, full=5),
     Drill(quick_triggerer_restarts, full=0, quick=1),
     Drill(triggerer_pauses, full=5),

@@ -21,7 +21,7 @@ from tools.processes import free_port, wait_until
 from tools.testing import to_copy
 
 DAGS = Path(__file__).parent / "dags_of_operations"
-IDS = ("grouped", "surrounded", "ruled", "one_at_a_time", "daily", "tried_by_hand", "leaving")
+IDS = ("grouped", "surrounded", "ruled", "one_at_a_time", "daily", "tried_by_hand", "leaving", "patient")
 
 pytestmark = [
     pytest.mark.stack,
@@ -40,6 +40,7 @@ def airflow(prefect: PrefectServer, unserved: str, tmp_path_factory: pytest.Temp
         home,
         dags,
         connections={"prefect_default": connection_json(prefect)},
+        settings={"AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "5"},
         execution_port=free_port(),
         database=to_copy("AIRFLOW"),
     ) as stack:
@@ -220,6 +221,23 @@ def test_tasks_test_without_a_dag_run_starts_a_flow_run(airflow: AirflowStack, p
     for number in (1, 2):
         airflow.command("tasks", "test", "tried_by_hand", "not_waited_for", "2026-10-05")
         assert len(prefect.request("POST", "/flow_runs/filter", criteria)) == before + number
+
+
+def test_a_deferral_that_no_triggerer_serves_ends_with_the_timeout(
+    airflow: AirflowStack, prefect: PrefectServer
+) -> None:
+    airflow.parts["triggerer"].stop()
+    try:
+        scene = Scene(airflow, prefect, "patient")
+        scene.until_waiting("start")
+        assert scene.until_ended() == "failed"
+    finally:
+        airflow.parts["triggerer"].start()
+    log = airflow.api.task_log("patient", scene.run_id, "start")
+    assert "did not finish in time, and no triggerer has run the task's trigger to its end" in log
+    assert "was asked to stop" in log
+    [run] = scene.flow_runs()
+    assert run["state_type"] in ("CANCELLING", "CANCELLED")
 
 
 def test_a_task_that_leaves_the_dag_while_it_waits_has_its_flow_run_stopped(

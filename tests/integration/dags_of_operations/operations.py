@@ -71,5 +71,8 @@ with DAG("one_at_a_time", schedule=None):
 with DAG("daily", schedule="@daily", start_date=datetime(2026, 10, 1), catchup=False, end_date=datetime(2026, 10, 3)):
     start("start")
 
+with DAG("patient", schedule=None):
+    start("start", timeout=20)
+
 with DAG("tried_by_hand", schedule=None):
     start("start") >> start("not_waited_for", wait_for_completion=False)
