@@ -161,8 +161,8 @@ class WaitingTask(PrefectTask):
         timeout = deferral_timeout(wait["deadline"])
         if timeout is None:
             task.log.warning(
-                "The task has no timeout: if no triggerer runs its trigger, it stays deferred for ever. Setting timeout= "
-                "or execution_timeout= prevents that; see Timeouts in docs/recovery.rst."
+                "The task has no timeout: if no triggerer runs its trigger, it stays deferred for ever. Setting "
+                "timeout= or execution_timeout= prevents that; see Timeouts in docs/recovery.rst."
             )
         task.defer(trigger=trigger, method_name="execute_complete", kwargs={"wait": wait}, timeout=timeout)
 
