@@ -55,6 +55,7 @@ up: python ## Keep both running, with their UIs, until Ctrl-C
 test: lint ## Lint, types, and the tests on the newest and the oldest Airflow
 	@exec "$(PYTHON)" -m tools.side_by_side "$(MAKE)" $(call if_it_runs,test-oldest-with-servers) test-drills test-waiting \
 		test-whole-airflow test-starting test-prefect2 test-outputs $(call if_it_runs,test-lowest) test-prefect1 \
+		test-oldest-prefect \
 		test-client test-unit types
 
 .PHONY: test-quick
@@ -64,8 +65,8 @@ test-quick: lint ## Lint, types, and the unit tests on the newest Airflow
 .PHONY: test-all
 test-all: lint types test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 ## All the tests, on all Airflows and Prefects
 test-all: $(call if_it_runs,test-airflow-2.11.2 test-lowest)
+test-all: test-oldest-prefect
 test-airflow-3.2.2 test-airflow-3.1.8: PREFECT := $(PREFECT_BEFORE)
-test-airflow-2.11.2: PREFECT := $(OLDEST_PREFECT)
 
 # The tests with real servers wait for most of the time, so they are several runs of pytest side by side, each with
 # servers of its own. What none of the first ones names is in the last.
@@ -91,6 +92,12 @@ test-whole-airflow:
 	@exec $(MAKE) test-$(NEWEST) TESTS="tests/integration -m stack"
 test-drills:
 	@exec $(MAKE) test-$(NEWEST) TESTS="tests/drills"
+# Of the oldest Prefect 3, what tasks do most: start, wait, see the end of each kind, rename and cancel.
+.PHONY: test-oldest-prefect
+test-oldest-prefect:
+	@exec $(MAKE) test-$(NEWEST) PREFECT=$(OLDEST_PREFECT) \
+		TESTS="$(addprefix tests/integration/test_,final_states.py newest.py rename_and_cancel.py)"
+
 # What knows nothing of Airflow is tested on the newest only, but for the HTTP clients, of which the lowest has others.
 .PHONY: test-lowest test-oldest-with-servers
 test-lowest: ## The unit tests with the lowest version of everything that setup.cfg allows

@@ -37,6 +37,11 @@ def prefect_is_at_least(version: str) -> bool:
     return Version(PREFECT.name.partition("-")[2]) >= Version(version)
 
 
+def page_of(server: PrefectServer, flow_run_id: str) -> str:
+    """The address of a flow run in the UI. Prefect 3.0 has it where Prefect 2 had it, and redirects."""
+    return f"{server.ui_url}/{'runs' if prefect_is_at_least('3.1.15') else 'flow-runs'}/flow-run/{flow_run_id}"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "slow" not in config.getoption("markexpr"):
         for item in items:

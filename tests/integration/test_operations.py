@@ -229,7 +229,7 @@ def test_a_deferral_that_no_triggerer_serves_ends_with_the_timeout(
     airflow.parts["triggerer"].stop()
     try:
         scene = Scene(airflow, prefect, "patient")
-        scene.until_waiting("start")
+        wait_until(lambda: scene.states().get("start") == "deferred", "patient: the task is deferred", 120)
         assert scene.until_ended() == "failed"
     finally:
         airflow.parts["triggerer"].start()

@@ -14,6 +14,7 @@ from airflow_provider_prefect.client.errors import FlowRunFailed
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
+from tests.integration.conftest import page_of
 from tests.integration.dag_runs import OFTEN, RESCHEDULED, run_dag
 from tools.prefect_stack import PrefectServer
 
@@ -67,7 +68,7 @@ def test_a_sensor_waits_for_a_flow_run_that_another_task_has_started(
     assert xcoms["state"] == "COMPLETED"
     assert (seen["id"], seen["name"]) == (xcoms["flow_run_id"], xcoms["flow_run_name"]) == (run["id"], run["name"])
     assert (seen["state_type"], seen["state_name"], seen["state_message"]) == ("COMPLETED", "Completed", None)
-    assert seen["url"] == xcoms["flow_run_url"] == f"{prefect.ui_url}/runs/flow-run/{flow_run_id}"
+    assert seen["url"] == xcoms["flow_run_url"] == page_of(prefect, flow_run_id)
     assert seen["start_time"] < seen["end_time"]
     assert "parameters" not in seen
     assert json.loads(json.dumps(seen)) == seen

@@ -22,7 +22,7 @@ from airflow_provider_prefect.client.errors import (
 )
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
-from tests.integration.conftest import opens_a_page, prefect_is_at_least
+from tests.integration.conftest import opens_a_page, page_of, prefect_is_at_least
 from tests.integration.dag_runs import OFTEN, DagOutcome, TaskOutcome, run_dag
 from tools.prefect_stack import PrefectServer
 
@@ -87,8 +87,7 @@ def test_a_task_leaves_the_same_xcoms_in_both_modes(both_modes: DagOutcome, pref
         assert xcoms["return_value"] == run["id"]
         assert xcoms["flow_run_name"] == run["name"]
         assert xcoms["state"] == run["state_type"] == "COMPLETED"
-        page = "runs" if prefect_is_at_least("3.1.15") else "flow-runs"
-        assert xcoms["flow_run_url"] == f"{prefect.ui_url}/{page}/flow-run/{run['id']}"
+        assert xcoms["flow_run_url"] == page_of(prefect, run["id"])
 
 
 def test_what_the_flow_returned_reaches_the_next_task(both_modes: DagOutcome) -> None:
