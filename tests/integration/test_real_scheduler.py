@@ -212,8 +212,14 @@ def test_a_cancel_that_defers_remembers_what_it_has_asked_to_stop(airflow: Airfl
 def test_a_wait_outlives_a_minute_without_the_prefect_server(airflow: AirflowStack, server: PrefectServer) -> None:
     run = Run(airflow, "waiting", {"seconds": OUTAGE + 15})
     run.until_deferred()
-    criteria = {"flow_runs": {"tags": {"all_": [run.run_id]}, "state": {"type": {"any_": ["RUNNING"]}}}}
-    run.until(lambda: bool(server.request("POST", "/flow_runs/filter", criteria)), "the flow run is running")
+    # Its process needs the server until the flow itself has begun, which is a while after the state RUNNING.
+    criteria = {"logs": {"flow_run_id": {"any_": [run.xcoms()["flow_run_id"]]}}}
+    run.until(
+        lambda: any(
+            line["message"].startswith("Beginning") for line in server.request("POST", "/logs/filter", criteria)
+        ),
+        "the flow has begun",
+    )
     server.kill_server()
     down_until = time.monotonic() + OUTAGE
     while time.monotonic() < down_until:
