@@ -98,7 +98,7 @@ class Scene:
         self.airflow.api.call("POST", f"/dags/{self.dag_id}/dagRuns/{self.run_id}/clear", body)
 
     def until(self, ready: Callable[[], bool], what: str) -> None:
-        wait_until(ready, f"{self.dag_id}: {what}", 120, self.airflow.parts.values())
+        wait_until(ready, f"{self.dag_id}: {what}", 300, self.airflow.parts.values())
 
 
 def test_a_cleared_dag_run_starts_new_flow_runs_for_each_group(airflow: AirflowStack, prefect: PrefectServer) -> None:
