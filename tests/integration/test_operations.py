@@ -90,7 +90,7 @@ class Scene:
         return self.live()
 
     def until_ended(self) -> str:
-        return self.airflow.api.wait_for_run(self.dag_id, self.run_id, 120)
+        return self.airflow.api.wait_for_run(self.dag_id, self.run_id, 300)
 
     def clear(self) -> None:
         """Clear the whole Dag run."""

@@ -111,13 +111,13 @@ class Run:
     def log(self, task_id: str = "start", map_index: int = -1) -> str:
         return self.airflow.api.task_log(self.dag_id, self.run_id, task_id, map_index=map_index)
 
-    def until(self, ready: Callable[[], bool], what: str, timeout: float = 90) -> None:
+    def until(self, ready: Callable[[], bool], what: str, timeout: float = 240) -> None:
         wait_until(ready, f"{self.dag_id}: {what}", timeout, self.airflow.parts.values())
 
     def until_deferred(self, map_index: int = -1) -> None:
         self.until(lambda: self.state(map_index=map_index) == "deferred", "the task is deferred")
 
-    def until_ended(self, timeout: float = 120) -> str:
+    def until_ended(self, timeout: float = 240) -> str:
         return self.airflow.api.wait_for_run(self.dag_id, self.run_id, timeout)
 
 
