@@ -8,7 +8,8 @@ PYTHON := $(shell for name in python3.12 python3.11 python3.13 python3; do \
 endif
 
 # Airflow 2 has no releases for Python 3.13: its tests are left out there.
-if_it_runs = $(if $(shell "$(PYTHON)" -c 'import sys; print("1" * (sys.version_info < (3, 13)))'),$(1))
+RUNS_AIRFLOW_2 := $(shell "$(PYTHON)" -c 'import sys; print("1" * (sys.version_info < (3, 13)))' 2>/dev/null)
+if_it_runs = $(if $(RUNS_AIRFLOW_2),$(1))
 
 NEWEST := airflow-3.3.2
 OLDEST := airflow-2.11.2

@@ -66,8 +66,7 @@ class Settings:
         """Return the headers of every request, credentials among them."""
         headers = {"Accept": "application/json"}
         if self.user is not None:
-            pair = f"{self.user}:{self.password or ''}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+            headers["Authorization"] = f"Basic {_basic(self.user, self.password or '')}"
         elif self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
         if self.tenant_id is not None:
@@ -79,14 +78,24 @@ class Settings:
         """Return everything that must not be shown, for a log's masker."""
         values = [self.api_key, self.password, self.proxy, *self.headers.values()]
         values.append(self.request_headers().get("Authorization", "").partition(" ")[2])
-        if proxy_password := urlsplit(self.proxy or "").password:
-            values += [proxy_password, unquote(proxy_password)]
+        proxy = urlsplit(self.proxy or "")
+        if proxy.password:
+            values += [proxy.password, unquote(proxy.password)]
+            values.append(_basic(unquote(proxy.username or ""), unquote(proxy.password)))
         return [value for value in values if value]
 
     def hide_secrets(self, text: str) -> str:
         """Return ``text`` with ``***`` for each secret in it. Some gateways repeat what was sent in their refusal."""
+        forms: set[str] = set()
         for secret in self.secrets():
             if len(secret) >= _MIN_SECRET:
-                for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
-                    text = text.replace(form, "***")
+                forms |= {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+        # The longest first: of a secret that begins with another one, nothing may be left.
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, "***")
         return text
+
+
+def _basic(user: str, password: str) -> str:
+    """Return the credentials of Basic authentication."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from collections.abc import Mapping
@@ -47,6 +46,9 @@ _LATE_OUTPUT_AFTER = 2.0
 
 _TRIGGER_FAILED = "__fail__"
 """The method that Airflow resumes a task with whose trigger has failed, or has not ended in time."""
+
+_TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
+"""The error that it passes then for a trigger that has not ended in time, in Airflow 3 and in Airflow 2.11."""
 
 CONNECTION = arguments.Field(
     arguments.text,
@@ -161,14 +163,14 @@ class WaitingTask(PrefectTask):
         timeout = deferral_timeout(wait["deadline"])
         if timeout is None:
             task.log.warning(
-                "The task has no timeout: if no triggerer runs its trigger, it stays deferred for ever. Setting "
+                "The task has no timeout: if no triggerer runs its trigger, it stays deferred forever. Setting "
                 "timeout= or execution_timeout= prevents that; see Timeouts in docs/recovery.rst."
             )
         task.defer(trigger=trigger, method_name="execute_complete", kwargs={"wait": wait}, timeout=timeout)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after a deferral. One that nobody has ended in time ends like a wait that ran out of time."""
-        if next_method == _TRIGGER_FAILED and str((next_kwargs or {}).get("error", "")).endswith("timeout"):
+        if next_method == _TRIGGER_FAILED and (next_kwargs or {}).get("error") in _TRIGGER_TIMEOUTS:
             flow_run_id = self._waited_for(context)
             which = f"Flow run {flow_run_id}" if flow_run_id else "The flow run"
             error = WaitTimeout(
@@ -270,7 +272,7 @@ def deferral_timeout(deadline: float | None) -> timedelta | None:
     The trigger keeps the deadline. Airflow looks for late deferrals every ``trigger_timeout_check_interval``, so two
     such intervals after the deadline it ends only those whose trigger nobody runs.
     """
-    if deadline is None or math.isinf(deadline):
+    if deadline is None:
         return None
     interval: float = conf.getfloat("scheduler", "trigger_timeout_check_interval", fallback=15)
     return timedelta(seconds=max(0.0, deadline - time.time()) + 2 * interval)

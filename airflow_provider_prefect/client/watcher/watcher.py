@@ -69,7 +69,7 @@ _MAX_POLLS_AT_ONCE = 4
 """Prefect's server answers them one after the other."""
 
 _COUNT_INTERVAL = 60.0
-"""Seconds within which a deleted flow run is missed; then it is polled by itself."""
+"""Seconds between two counts of the flow runs that still exist."""
 
 _PAUSE_AFTER_ERROR = 5.0
 """Seconds to pause after an error in our own code."""

@@ -95,6 +95,17 @@ def test_no_secret_is_left_in_a_text_that_repeats_it() -> None:
         assert basic not in hidden
 
 
+def test_nothing_is_left_of_a_secret_that_begins_with_another_one() -> None:
+    some = settings(api_key="s3cret", headers={"X-Token": "s3cret-and-more"})
+    assert some.hide_secrets("token s3cret-and-more, key s3cret") == "token ***, key ***"
+
+
+def test_the_credentials_of_a_proxy_are_hidden_in_each_form() -> None:
+    some = settings(proxy="http://us%3Aer:s3cret%2Fproxy@proxy:3128")
+    basic = b64encode(b"us:er:s3cret/proxy").decode()
+    assert some.hide_secrets(f"Basic {basic}, s3cret%2Fproxy, s3cret/proxy") == "Basic ***, ***, ***"
+
+
 def test_what_is_too_short_to_be_a_secret_is_no_reason_to_change_a_text() -> None:
     assert settings(user="a", password="err").hide_secrets("an error") == "an error"
 

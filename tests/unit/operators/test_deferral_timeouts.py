@@ -50,7 +50,7 @@ def test_a_task_without_a_timeout_is_warned_about_triggers_that_nobody_runs(
     prefect: FakePrefect, context: dict[str, Any], logged: Callable[[], str]
 ) -> None:
     assert deferral(start(), context).timeout is None
-    assert "if no triggerer runs its trigger, it stays deferred for ever" in logged()
+    assert "if no triggerer runs its trigger, it stays deferred forever" in logged()
 
 
 @pytest.mark.parametrize("error", LATE)
