@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,6 +156,14 @@ def test_a_status_of_a_proxy_stays_what_it_is() -> None:
 def test_json_that_is_no_answer_of_graphql_is_an_error_of_ours(text: str) -> None:
     with pytest.raises(ApiError):
         asked(Response(200, text))
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_a_secret_that_the_server_repeats_in_an_error_is_hidden(status: int) -> None:
+    settings = replace(GRAPHQL, api_key="s3cret-key")
+    script = Script([errors("not for Bearer s3cret-key", status=status)], settings)
+    with pytest.raises(ApiError, match=r"not for Bearer \*\*\*"):
+        run(queries(script).query("query { hello }", hello))
 
 
 def test_pauses_and_settings_are_those_of_the_transport_within() -> None:
