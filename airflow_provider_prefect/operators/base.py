@@ -24,6 +24,7 @@ from airflow_provider_prefect.client.wait.newest import NewestRun
 from airflow_provider_prefect.hooks.prefect import PATIENCE, PrefectHook
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
 from airflow_provider_prefect.utils import arguments
+from airflow_provider_prefect.utils.completion import can_succeed_in_triggerer
 from airflow_provider_prefect.utils.events import (
     ConfigurationErrorForGood,
     FlowRunCancelledForGood,
@@ -131,6 +132,7 @@ class WaitingTask(PrefectTask):
         """
         run = wanted if isinstance(wanted, FlowRun) else None
         if run is None or (self.deferrable and not run.is_final):
+            in_loop = task_try(cast(Mapping[str, Any], context)).loop is not None
             self._defer(
                 {
                     "flow_run_id": run.id if run else None,
@@ -145,7 +147,8 @@ class WaitingTask(PrefectTask):
                     "cancel_on_kill": self.cancel_on_kill,
                     "wait_id": secrets.token_hex(4),
                     "team_name": getattr(context["dag_run"], "team_name", None),
-                    "in_loop": task_try(cast(Mapping[str, Any], context)).loop is not None,
+                    "in_loop": in_loop,
+                    "completes_with": None if run is None or in_loop else self._completes_with(),
                 }
             )
         assert run is not None
@@ -156,6 +159,20 @@ class WaitingTask(PrefectTask):
             max_unreachable=self.max_unreachable,
             observer=self.task_log(),
         )
+
+    def return_value(self) -> str | None:
+        """Return where an event holds the return value of a task whose flow run has completed.
+
+        ``None`` if it does not, or if there is more to do than to push it.
+        """
+        return None
+
+    def _completes_with(self) -> str | None:
+        task: Any = self
+        found = self.return_value()
+        if found is None or "COMPLETED" in self.skip_on or not can_succeed_in_triggerer(task):
+            return None
+        return found if task.do_xcom_push else ""
 
     def _defer(self, wait: dict[str, Any]) -> None:
         task: Any = self

@@ -123,7 +123,8 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
         one, ``restart`` puts the same one back to scheduled. Not with ``idempotency_key``.
     :param enforce_parameter_schema: overrides whether the deployment checks parameters against its schema.
     :param wait_for_completion: wait until the flow run has ended; otherwise the task ends when the flow run exists.
-    :param deferrable: wait in the triggerer, without a worker slot. By default the value of ``[operators]
+    :param deferrable: wait in the triggerer, without a worker slot; in Airflow 3.3 a task that has nothing more to do
+        when its flow run has completed ends there, too (docs/performance.rst). By default the value of ``[operators]
         default_deferrable``.
     :param poll_interval: seconds between two polls of the flow run, at least 3.
     :param timeout: seconds (or a timedelta) within which the flow run has to end. None by default; the task's
@@ -307,6 +308,9 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
             # No try follows that could reattach to the flow run.
             raise AirflowFailException(f"{error} {self._cancel_or_leave(hook, event['flow_run_id'])}") from None
         return self._finish(hook, context, run, url)
+
+    def return_value(self) -> str | None:
+        return None if self.fetch_result else "flow_run_id"
 
     def on_kill(self) -> None:
         """Cancel the flow run, if it is a user who stops the task; see :mod:`..utils.on_kill`."""

@@ -59,7 +59,8 @@ class PrefectFlowRunSensor(WaitingTask, BaseSensorOperator):
     :param tags: with ``deployment``: only runs that have all these tags count. (templated)
     :param include_parameters: add ``parameters`` to the return value. They may hold secrets, and an XCom is stored in
         clear text.
-    :param deferrable: wait in the triggerer, without a worker slot. By default the value of ``[operators]
+    :param deferrable: wait in the triggerer, without a worker slot; in Airflow 3.3 a task that has nothing more to do
+        when its flow run has completed ends there, too (docs/performance.rst). By default the value of ``[operators]
         default_deferrable``.
     :param poke_interval: seconds between two polls of the flow run: at least 3, in reschedule mode at least 10.
     :param start_timeout: seconds (or a timedelta) within which the flow run has to leave SCHEDULED and PENDING. Not in
@@ -191,6 +192,9 @@ class PrefectFlowRunSensor(WaitingTask, BaseSensorOperator):
             run, url = self.resumed(event, wait)
             push_identity(context, run, url)
             return self._finish(self.connect(), context, run, url)
+
+    def return_value(self) -> str | None:
+        return None if self.include_parameters else "flow_run"
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after a deferral, but do not let Airflow apply ``soft_fail``: it would skip wrong arguments too."""

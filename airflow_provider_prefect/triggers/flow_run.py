@@ -57,6 +57,8 @@ class PrefectFlowRunTrigger(BaseTrigger):
     :param wait_id: comes back in the event, so that the task can tell it from that of another wait.
     :param team_name: the team of the Dag, where Airflow serves several: each has connections of its own.
     :param in_loop: whether the task is in a loop (Airflow 3.4), of whose iterations Airflow shows one state for all.
+    :param completes_with: where the event holds the return value, if the task can succeed here when the flow run has
+        completed; empty if it has no return value, ``None`` if a worker has to end the task.
     :param unknown: arguments that another version of this provider has stored; they are ignored with a warning.
     """
 
@@ -76,6 +78,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
         wait_id: str = "",
         team_name: str | None = None,
         in_loop: bool = False,
+        completes_with: str | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -93,6 +96,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
         self.wait_id = wait_id
         self.team_name = team_name
         self.in_loop = in_loop
+        self.completes_with = completes_with
         self._unknown = sorted(unknown)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -111,10 +115,14 @@ class PrefectFlowRunTrigger(BaseTrigger):
             "wait_id": self.wait_id,
             "team_name": self.team_name,
             "in_loop": self.in_loop,
+            "completes_with": self.completes_with,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Send one event, which tells how the flow run or the wait for it ended; see :mod:`..utils.events`."""
+        """Send one event, which tells how the flow run or the wait for it ended; see :mod:`..utils.events`.
+
+        A task that needs no worker for its end succeeds here, if the flow run has completed.
+        """
         logger = ThreadedLogger(self.log)
         if self._unknown:
             logger.warning(
@@ -137,9 +145,42 @@ class PrefectFlowRunTrigger(BaseTrigger):
             unforeseen = PrefectError(f"The trigger failed with {type(error).__name__}; its log says where.")
             event = events.error_event(self.flow_run_id or "", unforeseen)
         await logger.written()
+        if await self._has_pushed(event):
+            from airflow.triggers.base import TaskSuccessEvent
+
+            yield TaskSuccessEvent()
+            return
         if getattr(self, "task_instance", None) is not None:
             await asyncio.sleep(max(0.0, self.not_before - time.time()))
         yield TriggerEvent({**event, "wait_id": self.wait_id})  # type: ignore[no-untyped-call]
+
+    async def _has_pushed(self, event: dict[str, Any]) -> bool:
+        """Push the XComs of the task if it can succeed here, and return whether that is so.
+
+        ``dag.test()`` runs triggers without a task instance, and does not let them end a task (Airflow 3.3.2).
+        """
+        ti: Any = getattr(self, "task_instance", None)
+        flow_run = event["flow_run"]
+        if self.completes_with is None or ti is None or not flow_run or flow_run["state_type"] != "COMPLETED":
+            return False
+        xcoms = {"state": "COMPLETED"}
+        if self.completes_with == "flow_run":
+            xcoms["flow_run_name"] = flow_run["name"]  # it may have got another one since the task has deferred
+        if self.completes_with:
+            xcoms["return_value"] = event[self.completes_with]
+        try:
+            from airflow.sdk.execution_time.xcom import XCom
+
+            # The event would reach whichever task has this trigger's number now; see WaitingTask.resumed.
+            if not await still_waits(ti, event["flow_run_id"]):
+                return False
+            of_ti = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
+            for key, value in xcoms.items():
+                await XCom.aset(key=key, value=value, **of_ti)
+        except Exception as error:
+            self.log.warning("The task could not be ended here (%s). A worker ends it.", type(error).__name__)
+            return False
+        return True
 
     async def _wait(self, log: TaskLog) -> dict[str, Any]:
         await asyncio.to_thread(_import_watcher)

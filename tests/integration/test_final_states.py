@@ -17,6 +17,7 @@ from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
+from airflow_provider_prefect.utils.task_log import TaskLog
 from tests.integration.dag_runs import OFTEN, run_dag
 from tools.prefect_stack import PrefectServer
 
@@ -36,11 +37,22 @@ class Person:
         state = {"type": type_, "name": name} if name else {"type": type_}
         self._prefect.request("POST", f"/flow_runs/{flow_run_id}/set_state", {"state": state, "force": True})
 
-    def run_in(self, *states: tuple[str, str | None]) -> str:
-        """A flow run that goes through such states: the first at once, each further one two polls later."""
+    def run_in(self, *states: tuple[str, str | None], seen: threading.Event | None = None) -> str:
+        """A flow run that goes through such states: the first at once, each further one two polls later.
+
+        :param seen: set when a task has seen the first state; there is no second one before.
+        """
         run_id = PrefectHook().start_flow_run(self._deployment).run.id
         self.set_state(run_id, *states[0])
-        self._later(lambda: [(time.sleep(2 * OFTEN), self.set_state(run_id, *state)) for state in states[1:]])
+
+        def go_on() -> None:
+            if seen is not None:
+                seen.wait(60)
+            for state in states[1:]:
+                time.sleep(2 * OFTEN)
+                self.set_state(run_id, *state)
+
+        self._later(go_on)
         return run_id
 
     def cancel_all(self, tag: str, until: int) -> list[str]:
@@ -172,9 +184,17 @@ def test_a_flow_run_that_a_person_cancels_is_started_again_only_if_so_asked(
 @pytest.mark.prefect_alone
 @pytest.mark.parametrize(("name", "deferrable"), [("Paused", False), ("Suspended", True)])
 def test_a_paused_flow_run_is_waited_for_and_said_once_to_be(
-    new_dag: NewDag, person: Person, name: str, deferrable: bool, logged: Callable[[], str]
+    new_dag: NewDag,
+    person: Person,
+    name: str,
+    deferrable: bool,
+    logged: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run_id = person.run_in(("PAUSED", name), ("RUNNING", None), ("COMPLETED", None))
+    seen = threading.Event()
+    show = TaskLog.on_change
+    monkeypatch.setattr(TaskLog, "on_change", lambda self, run: (show(self, run), seen.set()))
+    run_id = person.run_in(("PAUSED", name), ("RUNNING", None), ("COMPLETED", None), seen=seen)
     PrefectHook().rename_flow_run(run_id, "at rest")
     with new_dag() as dag:
         waiting("wait", run_id, deferrable, stream_states=False)
