@@ -11,16 +11,18 @@ cancelled; in any other state somebody continues with it, unless no try is left.
 ``on_kill`` runs in a signal handler, in the midst of whatever the process was doing, and Airflow 3 kills the process
 5 s later. So everything is done in another thread, with connections of its own, and what does not answer in time is
 given up. A process of Airflow 3 has one channel to its supervisor and may have been interrupted in the midst of a
-request on it, which then blocks the channel until the handler returns. If Airflow does not answer the first time, the
-handler returns, lets the process go on for a moment, and sends it the signal again.
+request on it, which then blocks the channel until the handler returns. While Airflow has not answered, the handler
+returns, lets the process go on for a moment, and sends it the signal again.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -44,13 +46,16 @@ _STILL_THIS_TRY = (None, "running")
 """What Airflow shows for a task whose worker is being stopped. In any other state somebody continues with it: a
 trigger, or a try that is due already."""
 
-_AIRFLOW_TIMEOUT = 1.0
-_PREFECT_TIMEOUT = 2.0
-_TOTAL_TIMEOUT = 4.0
+_TOTAL_TIMEOUT = 4.5
 """Seconds; Airflow 3 kills the process 5 s after ``on_kill`` was called."""
 
-_PAUSE_BEFORE_SECOND_SIGNAL = 0.2
-"""Seconds for which the process goes on between two calls of ``on_kill``."""
+_AIRFLOW_TIMEOUT = 3.0
+_PREFECT_TIMEOUT = 2.0
+"""Seconds of them that Airflow has for its answer, and that Prefect has for each of its own."""
+
+_AT_ONCE = 0.5
+_PAUSE = 0.3
+"""Seconds for which a process of Airflow 3 waits for the answer, and goes on, before ``on_kill`` is called again."""
 
 _MAX_LOOKUPS = 3
 _LOOKUP_INTERVAL = 0.5
@@ -73,7 +78,8 @@ class FlowRunStopper:
         self._this_try = this_try
         self._settings = settings
         self._log = log
-        self._until: float | None = None
+        self._until = math.inf
+        self._answer: Future[str | None] | None = None
         self.run: FlowRun | None = None
 
     def stop(self) -> bool:
@@ -81,16 +87,17 @@ class FlowRunStopper:
 
         :return: whether that was all; if not, the handler is to return, and is called again.
         """
-        again = self._until is None
-        if self._until is None:
+        if self._answer is None:
             self._until = time.monotonic() + _TOTAL_TIMEOUT
-        state = _within(_AIRFLOW_TIMEOUT, self._state_of_task)
-        if state is None and again and self._is_airflow_3:
-            threading.Timer(_PAUSE_BEFORE_SECOND_SIGNAL, _signal_again).start()
+            self._answer = _in_thread(self._state_of_task)
+        state = _result(self._answer, _AT_ONCE if self._is_airflow_3 else _AIRFLOW_TIMEOUT)
+        asked_for = time.monotonic() - (self._until - _TOTAL_TIMEOUT)
+        if not self._answer.done() and self._is_airflow_3 and asked_for < _AIRFLOW_TIMEOUT:
+            threading.Timer(_PAUSE, _signal_again).start()
             return False
         no_try_left = self._this_try.try_number > self._this_try.max_tries
         if state in _SET_BY_USER or (state in _STILL_THIS_TRY and no_try_left):
-            _within(self._until - time.monotonic(), self.cancel)
+            _result(_in_thread(self.cancel), self._until - time.monotonic())
         else:
             self._log.info(
                 "The task is stopped while it is %s, and not by a user: its flow run continues, and the next try "
@@ -159,15 +166,22 @@ def _signal_again() -> None:
     signal.pthread_kill(main, signal.SIGTERM)
 
 
-def _within(seconds: float, act: Callable[[], T]) -> T | None:
-    """Return what ``act`` returns, or ``None`` if it fails or takes longer than ``seconds``."""
-    result: list[T] = []
+def _in_thread(act: Callable[[], T]) -> Future[T]:
+    """Begin ``act`` in a thread that the process does not wait for at its end."""
+    outcome: Future[T] = Future()
 
-    def collect() -> None:
-        with suppress(Exception):
-            result.append(act())
+    def carry_out() -> None:
+        try:
+            outcome.set_result(act())
+        except Exception as error:
+            outcome.set_exception(error)
 
-    thread = threading.Thread(target=collect, daemon=True)
-    thread.start()
-    thread.join(max(0.0, seconds))
-    return result[0] if result else None
+    threading.Thread(target=carry_out, daemon=True).start()
+    return outcome
+
+
+def _result(outcome: Future[T], seconds: float) -> T | None:
+    """Return the result, or ``None`` if it is an error or not there within ``seconds``."""
+    with suppress(Exception):
+        return outcome.result(max(0.0, seconds))
+    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,21 +12,15 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import connection_json
-from tests.integration.dag_runs import AIRFLOW
-from tests.integration.test_real_scheduler import NEWEST
+from tests.integration.whole_airflow import MARKS, whole_airflow
 from tools.airflow_stack import AirflowStack
 from tools.prefect_stack import PrefectServer
-from tools.processes import free_port, wait_until
-from tools.testing import to_copy
+from tools.processes import wait_until
 
 DAGS = Path(__file__).parent / "dags_of_operations"
 IDS = ("grouped", "surrounded", "ruled", "one_at_a_time", "daily", "tried_by_hand", "leaving", "patient")
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.skipif(AIRFLOW < NEWEST, reason="the whole of Airflow is started on the newest only; it takes minutes"),
-    pytest.mark.usefixtures("unserved"),
-]
+pytestmark = [*MARKS, pytest.mark.usefixtures("unserved")]
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +28,13 @@ def airflow(prefect: PrefectServer, unserved: str, tmp_path_factory: pytest.Temp
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
     shutil.copytree(DAGS, dags)
-    with AirflowStack(
-        Path(sys.prefix),
+    with whole_airflow(
         home,
         dags,
         connections={"prefect_default": connection_json(prefect)},
+        ids=IDS,
         settings={"AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "5"},
-        execution_port=free_port(),
-        database=to_copy("AIRFLOW"),
     ) as stack:
-        for dag_id in IDS:
-            stack.wait_for_dag(dag_id)
         yield stack
 
 

@@ -9,7 +9,6 @@ import base64
 import re
 import shutil
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -29,26 +28,19 @@ from tests.integration.conftest import (
     connection_json,
     opens_a_page,
 )
-from tests.integration.dag_runs import AIRFLOW
+from tests.integration.whole_airflow import MARKS, whole_airflow
 from tools import web
 from tools.airflow_stack import AirflowStack
 from tools.prefect_stack import FOR_TESTS, PrefectServer
-from tools.processes import free_port, wait_until
+from tools.processes import wait_until
 from tools.testing import to_copy
 
-NEWEST = (3, 3, 2)
 OUTAGE = 60
 WRONG_PASSWORD = "wrong-password-51c9"
 LINK = "Prefect flow run"
 DAGS = ("example_prefect_start_flow_run", "waiting", "mapped", "failing", "sync", "refused")
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.skipif(
-        AIRFLOW < NEWEST,
-        reason=f"the whole of Airflow is started on {'.'.join(map(str, NEWEST))} only; it takes minutes",
-    ),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +69,7 @@ def airflow(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> 
         "prefect_default": connection_json(server, login=USER, password=PASSWORD),
         "prefect_wrong": connection_json(server, login=USER, password=WRONG_PASSWORD),
     }
-    with AirflowStack(
-        Path(sys.prefix),
-        home,
-        dags,
-        connections=connections,
-        execution_port=free_port(),
-        database=to_copy("AIRFLOW"),
-    ) as stack:
-        for dag_id in DAGS:
-            stack.wait_for_dag(dag_id)
+    with whole_airflow(home, dags, connections=connections, ids=DAGS) as stack:
         yield stack
 
 

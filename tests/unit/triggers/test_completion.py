@@ -61,9 +61,7 @@ def supervisor(run_id: str, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
 
 
 def trigger(run_id: str, completes_with: str | None, map_index: int = -1, **arguments: Any) -> PrefectFlowRunTrigger:
-    made = PrefectFlowRunTrigger(
-        run_id, "prefect_default", poll_interval=0, completes_with=completes_with, **arguments
-    )
+    made = PrefectFlowRunTrigger(run_id, "prefect_default", poll_interval=0, completes_with=completes_with, **arguments)
     made.task_instance = SimpleNamespace(  # type: ignore[assignment]
         dag_id="shop", run_id="r", task_id="start", map_index=map_index, try_number=1
     )

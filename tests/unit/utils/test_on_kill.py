@@ -38,9 +38,10 @@ def settings(prefect: FakePrefect) -> Settings:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_kill, "_AIRFLOW_TIMEOUT", 0.2)
+    monkeypatch.setattr(on_kill, "_AIRFLOW_TIMEOUT", 0.4)
+    monkeypatch.setattr(on_kill, "_AT_ONCE", 0.1)
+    monkeypatch.setattr(on_kill, "_PAUSE", 0.02)
     monkeypatch.setattr(on_kill, "_LOOKUP_INTERVAL", 0.02)
-    monkeypatch.setattr(on_kill, "_PAUSE_BEFORE_SECOND_SIGNAL", 0.02)
 
 
 @pytest.fixture
@@ -202,35 +203,52 @@ def again() -> Iterator[threading.Event]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_process_amid_a_request_to_its_supervisor_goes_on_for_a_moment_and_is_called_again(
-    prefect: FakePrefect, stopper: FlowRunStopper, ti: Any, again: threading.Event
+@pytest.mark.parametrize("requests", [1, 2])
+def test_a_process_amid_requests_to_its_supervisor_goes_on_for_moments_and_is_called_again(
+    prefect: FakePrefect, stopper: FlowRunStopper, ti: Any, again: threading.Event, requests: int
 ) -> None:
     line = threading.Lock()  # as between a task and its supervisor: one request at a time
     line.acquire()
+    asked: list[Any] = []
 
     def get_task_states(**of: Any) -> dict[str, dict[str, Any]]:
+        asked.append(of)
         with line:
             return {ti.run_id: {ti.task_id: "failed"}}
 
     ti.get_task_states = get_task_states
     stopper.run = running(prefect)
-    assert stopper.stop() is False
-    assert prefect.cancelled == []
+    for _ in range(requests):
+        again.clear()
+        assert stopper.stop() is False
+        assert prefect.cancelled == []
+        assert again.wait(5)
     line.release()
-    while not again.is_set():
-        time.sleep(0.01)
     assert stopper.stop() is True
     assert prefect.cancelled == [stopper.run.id]
+    assert len(asked) == 1
 
 
-def test_an_airflow_3_that_never_answers_leaves_the_run_the_second_time(
+def test_an_airflow_3_that_never_answers_leaves_the_run_in_the_end(
     prefect: FakePrefect, stopper: FlowRunStopper, ti: Any, again: threading.Event
+) -> None:
+    never = threading.Event()
+    ti.get_task_states = lambda **_: never.wait(30)
+    stopper.run = running(prefect)
+    began = time.monotonic()
+    while not stopper.stop():
+        assert again.wait(5)
+        again.clear()
+    assert 0.4 <= time.monotonic() - began < 5
+    assert prefect.cancelled == []
+    never.set()
+
+
+def test_an_airflow_3_that_does_not_know_the_task_leaves_the_run(
+    prefect: FakePrefect, stopper: FlowRunStopper, ti: Any
 ) -> None:
     airflow_3_says(ti, None)
     stopper.run = running(prefect)
-    assert stopper.stop() is False
-    while not again.is_set():
-        time.sleep(0.01)
     assert stopper.stop() is True
     assert prefect.cancelled == []
 
