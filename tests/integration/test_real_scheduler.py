@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -147,6 +148,62 @@ def test_the_link_is_there_while_tasks_wait_and_after_a_failure(airflow: Airflow
     assert mapped.until_ended() == "success"
     assert mapped.links(1)[LINK] == f"{server.ui_url}/runs/flow-run/{mapped.xcoms(map_index=1)['flow_run_id']}"
     assert sync.until_ended() == "success"
+
+
+def workers(airflow: AirflowStack, run: Run) -> int:
+    """How many processes have worked at the first task, each of which has read the Dag."""
+    [log] = [file for file in airflow.home.rglob("attempt=1.log") if run.run_id in str(file) and "start" in str(file)]
+    return log.read_text().count("DAG bundles loaded")
+
+
+def test_a_task_whose_flow_run_completes_ends_without_a_second_worker(
+    airflow: AirflowStack, server: PrefectServer
+) -> None:
+    run, failing = Run(airflow, "waiting", {"seconds": 5}), Run(airflow, "failing")
+    assert run.until_ended() == "success"
+    assert failing.until_ended() == "failed"
+    assert (workers(airflow, run), workers(airflow, failing)) == (1, 2)
+    xcoms = run.xcoms()
+    [flow_run] = server.request("POST", "/flow_runs/filter", {"flow_runs": {"tags": {"all_": [run.run_id]}}})
+    url = f"{server.ui_url}/runs/flow-run/{flow_run['id']}"
+    assert xcoms == {
+        "flow_run_id": flow_run["id"],
+        "flow_run_name": flow_run["name"],
+        "flow_run_url": url,
+        "return_value": flow_run["id"],
+        "state": "COMPLETED",
+    }
+    assert run.links()[LINK] == url
+    assert run.xcoms("take")["return_value"] == {"taken": "COMPLETED"}
+    [ti] = [ti for ti in airflow.api.task_instances("waiting", run.run_id) if ti["task_id"] == "start"]
+    assert (ti["state"], ti["try_number"]) == ("success", 1)
+    assert ti["duration"] >= 5
+    assert "is in state Completed" in run.log()
+
+
+def test_a_triggerer_that_is_killed_between_the_xcoms_and_the_end_of_a_task_loses_nothing(
+    airflow: AirflowStack, server: PrefectServer
+) -> None:
+    for _ in range(5):
+        run = Run(airflow, "waiting", {"seconds": 10})
+        run.until_deferred()
+        with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=30)) as database:
+            pushed = "SELECT 1 FROM xcom WHERE run_id = ? AND task_id = 'start' AND key = 'return_value'"
+            until = time.monotonic() + 120
+            while not database.execute(pushed, (run.run_id,)).fetchone():
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        airflow.parts["triggerer"].signal(signal.SIGKILL)
+        was_between = run.state() == "deferred"
+        airflow.parts["triggerer"].stop()
+        airflow.parts["triggerer"].start()
+        assert run.until_ended() == "success"
+        assert run.xcoms("take")["return_value"] == {"taken": "COMPLETED"}
+        [flow_run] = server.request("POST", "/flow_runs/filter", {"flow_runs": {"tags": {"all_": [run.run_id]}}})
+        assert run.xcoms()["return_value"] == flow_run["id"]
+        if was_between:
+            return
+    pytest.fail("The triggerer was never killed in between.")
 
 
 def test_a_wait_goes_on_after_the_triggerer_was_started_again(airflow: AirflowStack, server: PrefectServer) -> None:
