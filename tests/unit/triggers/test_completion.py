@@ -14,6 +14,7 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
+from airflow_provider_prefect.triggers import flow_run
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
 from tests.unit.fake_prefect import FakePrefect, state
 from tests.unit.running import deferral, event_of
@@ -158,6 +159,31 @@ def test_a_worker_ends_the_task_if_airflow_takes_no_xcom(
     event = sent(trigger(run_id, "flow_run_id"))
     assert event.payload["flow_run"]["state_type"] == "COMPLETED"
     assert "The task could not be ended here (RuntimeError). A worker ends it." in logged()
+
+
+def test_many_ends_at_once_are_shared_with_the_workers(
+    prefect: FakePrefect, run_id: str, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_run, "_MAX_ENDED_AT_ONCE", 2)
+    answer, waiting = supervisor.asend, asyncio.Event()
+
+    async def once_all_have_come(message: Any) -> Any:
+        await waiting.wait()
+        return await answer(message)
+
+    supervisor.asend = once_all_have_come  # type: ignore[method-assign]
+
+    async def all_at_once() -> list[TriggerEvent]:
+        ends = [asyncio.ensure_future(anext(trigger(run_id, "flow_run_id").run())) for _ in range(5)]
+        done: set[asyncio.Future[TriggerEvent]] = set()
+        while len(done) < 3:
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=0.1)
+        assert not any(ends_the_task(end.result()) for end in done)
+        waiting.set()
+        return await asyncio.gather(*ends)
+
+    assert sum(map(ends_the_task, asyncio.run(all_at_once()))) == 2
+    assert flow_run._ending == set()
 
 
 def test_a_dag_that_is_only_tried_out_ends_its_tasks_itself(run_id: str, supervisor: Supervisor) -> None:
