@@ -86,7 +86,9 @@ class Benchmark:
                 self._timed("plug", lambda: _plug(bench, self.plan))
             if "tasks" in parts:
                 home = self.home / "airflow"
-                self._timed("tasks", lambda: triggerer.measure(server, self.airflow, home, self.plan.tasks))
+                self._timed(
+                    "tasks", lambda: triggerer.measure(server, self.airflow, home, self.plan.tasks, self.plan.ends)
+                )
 
     def _waiting(self, bench: waiting.Bench, heats: Sequence[Heat], others: Sequence[Any]) -> list[Any]:
         found = list(others)

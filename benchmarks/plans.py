@@ -79,6 +79,7 @@ class Plan:
     plug: int
     tasks: int
     imports: int
+    ends: int = 20
     plug_every: float = 3.0
     kept: bool = True
 
@@ -113,6 +114,7 @@ PLANS = {
         plug=20,
         tasks=4,
         imports=2,
+        ends=2,
         plug_every=1.0,
         kept=False,
     ),

@@ -147,9 +147,22 @@ def _tasks(tasks: Results) -> Table:
         ("from the last flow run's end until no task is deferred", f"{number(tasks['none_waits_after'])} s"),
         ("from the last flow run's end until the last task's success", f"{number(tasks['last_success_after'])} s"),
         ("warnings about a blocked event loop", number(tasks["blocked_warnings"])),
+        *(row for ends in tasks.get("one_by_one", ()) for row in _one_by_one(ends)),
     ]
     title = f"{number(tasks['tasks'])} deferred instances of one mapped task in a real Airflow"
     return Table("tasks", title, ("figure", "measured"), rows)
+
+
+def _one_by_one(ends: Results) -> list[tuple[str, str]]:
+    where = ends["dag"].removeprefix("bench_ended_").replace("_", " ")
+    when = f"{number(ends['ends'])} flow runs end, one every {number(ends['between'])} s, and their tasks {where}"
+    return [
+        (
+            f"{when}: from a flow run's end to its task's success",
+            f"{number(ends['median'])} s (median), {number(ends['most'])} s (maximum)",
+        ),
+        (f"{when}: processor seconds of all of Airflow", number(ends["cpu"])),
+    ]
 
 
 def _imports(imports: Sequence[Results]) -> Table:

@@ -1,9 +1,10 @@
-"""A real Airflow with a real triggerer, and one mapped task that waits deferred for many flow runs."""
+"""A real Airflow with a real triggerer, and mapped tasks that wait deferred for many flow runs."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -19,9 +20,11 @@ from tools.airflow_stack import AirflowStack
 from tools.processes import StackError, free_port
 
 DAG = "bench_waiting"
+ONE_BY_ONE = ("bench_ended_in_the_triggerer", "bench_ended_by_workers")
 _DAGS = Path(__file__).parent / "dags"
 _BLOCKED = "was blocked for"
 _IDLE = 30.0
+_BETWEEN_ENDS = 1.0
 
 _SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "8",
@@ -37,23 +40,23 @@ _SETTINGS = {
 class Deferred:
     """One Dag run of the Dag, and what Airflow's database says of it."""
 
-    def __init__(self, airflow: AirflowStack, server: BenchServer, number: int) -> None:
+    def __init__(self, airflow: AirflowStack, server: BenchServer, number: int, dag_id: str = DAG) -> None:
         self.airflow = airflow
         self.server = server
         self.number = number
-        self.run_id = f"bench-{time.time_ns()}"
-        airflow.api.trigger(DAG, self.run_id)
+        self.run_id = f"{dag_id}-{time.time_ns()}"
+        airflow.api.trigger(dag_id, self.run_id)
 
     def states(self) -> dict[str, int]:
         """How many task instances there are in each state."""
         sql = f"SELECT state, count(*) FROM task_instance WHERE run_id = '{self.run_id}' GROUP BY state"  # noqa: S608
         return {str(state): int(number) for state, number in self._rows(sql)}
 
-    def last_end(self) -> float:
-        """The epoch second at which the last task instance has ended."""
-        epoch = "extract(epoch from max(end_date))" if self.server.postgres else "unixepoch(max(end_date), 'subsec')"
-        [[end]] = self._rows(f"SELECT {epoch} FROM task_instance WHERE run_id = '{self.run_id}'")  # noqa: S608
-        return float(end)
+    def ends(self) -> list[float]:
+        """The epoch seconds at which the task instances have ended, the first one first."""
+        epoch = "extract(epoch from end_date)" if self.server.postgres else "unixepoch(end_date, 'subsec')"
+        sql = f"SELECT {epoch} FROM task_instance WHERE run_id = '{self.run_id}'"  # noqa: S608
+        return sorted(float(end) for [end] in self._rows(sql))
 
     def until(self, state: str, timeout: float) -> float:
         """Wait until all task instances are in a state; returns the epoch second."""
@@ -90,13 +93,14 @@ class Deferred:
             return [list(row) for row in database.execute(sql)]
 
 
-def measure(server: BenchServer, environment: Path, home: Path, number: int) -> dict[str, Any]:
-    """The figures of one Dag run with so many task instances."""
+def measure(server: BenchServer, environment: Path, home: Path, number: int, ends: int) -> dict[str, Any]:
+    """The figures of one Dag run with so many task instances, and of ends that come one by one."""
     patience = 300 + 4.0 * number
     with ExitStack() as stack:
         proxy = stack.enter_context(CountingProxy(server.prefect.port))
-        airflow = stack.enter_context(_airflow(server, environment, home, proxy.api_url, number))
-        airflow.wait_for_dag(DAG)
+        airflow = stack.enter_context(_airflow(server, environment, home, proxy.api_url, number, ends))
+        for dag_id in (DAG, *ONE_BY_ONE):
+            airflow.wait_for_dag(dag_id)
         triggerer = airflow.parts["triggerer"]
         alone = _memory(triggerer.pid)
         stack.enter_context(_starting(server))
@@ -118,12 +122,13 @@ def measure(server: BenchServer, environment: Path, home: Path, number: int) -> 
         ended = max(server.end(ids).values())
         found["none_waits_after"] = run.until_none_waits(patience) - ended
         run.until("success", patience)
-        found["last_success_after"] = run.last_end() - ended
+        found["last_success_after"] = run.ends()[-1] - ended
         found["blocked_warnings"] = triggerer.log.read_text(errors="replace").count(_BLOCKED)
+        found["one_by_one"] = [_one_by_one(airflow, server, proxy, dag_id, ends) for dag_id in ONE_BY_ONE]
     return found
 
 
-def _airflow(server: BenchServer, environment: Path, home: Path, api_url: str, number: int) -> AirflowStack:
+def _airflow(server: BenchServer, environment: Path, home: Path, api_url: str, number: int, ends: int) -> AirflowStack:
     # SQLite waits for whoever else writes, here instead of failing.
     database = f"sqlite:///{home.absolute() / 'airflow.db'}?timeout=60"
     if server.postgres:
@@ -135,7 +140,12 @@ def _airflow(server: BenchServer, environment: Path, home: Path, api_url: str, n
         _DAGS,
         execution_port=free_port(),
         connections={"bench": json.dumps({"conn_type": "prefect", "host": api_url})},
-        settings={**_SETTINGS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database, "BENCH_TASKS": str(number)},
+        settings={
+            **_SETTINGS,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+            "BENCH_TASKS": str(number),
+            "BENCH_ENDS": str(ends),
+        },
     )
 
 
@@ -149,6 +159,34 @@ def _again(airflow: AirflowStack, proxy: CountingProxy, ids: list[str]) -> dict[
     first, last = proxy.wait_for_looks(ids, 180)
     time.sleep(3)
     return {"again_seconds": last - begun, "again_spread": last - first, "again_memory": _memory(triggerer.pid)}
+
+
+def _one_by_one(
+    airflow: AirflowStack, server: BenchServer, proxy: CountingProxy, dag_id: str, number: int
+) -> dict[str, Any]:
+    """How long tasks take to end whose flow runs end one after the other, and what that costs all of Airflow."""
+    proxy.note_looks(batches_only=True)
+    run = Deferred(airflow, server, number, dag_id)
+    run.until("deferred", 300)
+    ids = run.flow_run_ids()
+    proxy.wait_for_looks(ids, 120)
+    time.sleep(5)  # what has deferred the last of them is over
+    used = _used_by_all(airflow)
+    completed: list[float] = []
+    for flow_run_id in ids:
+        completed += server.end([flow_run_id]).values()
+        time.sleep(_BETWEEN_ENDS)
+    run.until("success", 300)
+    time.sleep(5)
+    delays = [end - one for end, one in zip(run.ends(), sorted(completed), strict=True)]
+    return {
+        "dag": dag_id,
+        "ends": number,
+        "between": _BETWEEN_ENDS,
+        "median": statistics.median(delays),
+        "most": max(delays),
+        "cpu": _used_by_all(airflow) - used,
+    }
 
 
 def _idle(proxy: CountingProxy, pid: int) -> dict[str, Any]:
@@ -194,3 +232,8 @@ def _memory(pid: int) -> int:
 
 def _used(pid: int) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in _family(pid))
+
+
+def _used_by_all(airflow: AirflowStack) -> float:
+    """The processor seconds of all of Airflow, those of processes that have ended included."""
+    return sum(sum(process.cpu_times()[:4]) for child in airflow.parts.values() for process in _family(child.pid))
