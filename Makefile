@@ -102,7 +102,7 @@ test-oldest-prefect:
 # What knows nothing of Airflow is tested on the newest only, but for the HTTP clients, of which the lowest has others.
 .PHONY: test-lowest test-oldest-with-servers
 test-lowest: ## The unit tests with the lowest version of everything that setup.cfg allows
-	@exec $(MAKE) test-$(LOWEST) TESTS="tests/unit tests/unit/client/http tests/prefect1 --ignore-glob=*/unit/client/[!h]*"
+	@exec $(MAKE) test-$(LOWEST) TESTS="tests/unit tests/unit/client/http --ignore-glob=*/unit/client/[!h]*"
 test-oldest-with-servers:
 	@exec $(MAKE) test-$(OLDEST) TESTS="tests/integration tests/drills -m 'not prefect_alone'"
 

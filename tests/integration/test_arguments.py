@@ -119,6 +119,7 @@ def test_an_integer_that_prefect_could_not_list_is_refused_before_anything_is_cr
     assert "parameters['words'][0]['id'] cannot be sent as JSON: it is an integer beyond 64 bits" in str(error)
 
 
+@pytest.mark.prefect_alone
 @pytest.mark.parametrize("number", [2**64 - 1, -(2**63)])
 def test_the_largest_integers_that_are_sent_can_be_listed_by_prefect(
     new_dag: NewDag, prefect: PrefectServer, number: int
@@ -130,6 +131,7 @@ def test_the_largest_integers_that_are_sent_can_be_listed_by_prefect(
     assert listed["parameters"] == {"number": number}
 
 
+@pytest.mark.prefect_alone
 def test_a_value_that_is_nested_as_deeply_as_it_may_be_can_be_listed_by_prefect(
     new_dag: NewDag, prefect: PrefectServer
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_task_shows_each_line_of_its_flow_run_once_and_in_order_at_its_level(
     assert len(numbers(text[: text.index("is in state Completed")])) >= 5
 
 
+@pytest.mark.prefect_alone
 @pytest.mark.parametrize(
     "mode",
     [
@@ -93,6 +94,7 @@ def test_a_sensor_shows_the_lines_in_every_mode(
     assert numbers(text) == list(range(int(written)))
 
 
+@pytest.mark.prefect_alone
 def test_lines_are_not_shown_unless_asked_for_but_states_are(
     new_dag: NewDag, outputs: PrefectServer, logged: Logged
 ) -> None:

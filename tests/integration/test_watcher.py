@@ -20,6 +20,8 @@ from tools import web
 from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.testing import to_copy
 
+pytestmark = pytest.mark.prefect_alone
+
 INTERVAL = 3.0
 
 
@@ -186,7 +188,6 @@ async def test_a_feed_that_is_cut_every_second_changes_only_the_speed(
         assert proxy.sockets_ever > 1
 
 
-@pytest.mark.prefect_alone
 async def test_a_server_whose_events_are_switched_off_is_polled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
