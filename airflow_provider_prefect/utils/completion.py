@@ -24,7 +24,7 @@ def can_succeed_in_triggerer(task: Any) -> bool:
         return False  # a backend of the user's own may block the triggerer, or need what only workers have
     if not type(task).__module__.startswith("airflow_provider_prefect."):
         return False  # a class of the user's own may do more in execute_complete or post_execute
-    if task.outlets or task.on_success_callback or task._post_execute_hook is not None:
+    if task.outlets or task.on_success_callback or getattr(task, "_post_execute_hook", None) is not None:
         return False
     if getattr(task.post_execute, "__func__", None) is not BaseOperator.post_execute:
         return False
