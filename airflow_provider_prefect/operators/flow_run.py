@@ -65,9 +65,9 @@ def _result_wanted(name: str, value: Any) -> bool | str:
 
 def _missing_flow_run_id(task: BaseOperator) -> str:
     """Return the message for a missing flow run id, with the task that is probably meant."""
-    starts = [
-        up.task_id for up in task.get_direct_relatives(upstream=True) if isinstance(up, PrefectStartFlowRunOperator)
-    ]
+    has_dag = task.has_dag()  # type: ignore[no-untyped-call]
+    before = task.get_direct_relatives(upstream=True) if has_dag else ()
+    starts = [up.task_id for up in before if isinstance(up, PrefectStartFlowRunOperator)]
     name = starts[0] if len(starts) == 1 else "start"
     return (
         f"flow_run_id is missing. To name the flow run that the task {name!r} has started: flow_run_id={name}.output."

@@ -6,6 +6,7 @@ the same each time, unless ``FUZZ_SEED`` is another one. A failure names its inp
 
 from __future__ import annotations
 
+import codecs
 import os
 import resource
 import sys
@@ -102,7 +103,8 @@ def test_a_result_of_any_shape_is_a_value_or_an_error_of_ours_and_nothing_of_it_
     target: str, deeds: Callable[[], list[str]]
 ) -> None:
     do = getattr(targets, target)
-    for number in range(20):  # what is imported late is imported now
+    codecs.lookup("raw_unicode_escape")  # what is imported late is imported now
+    for number in range(20):
         do(Chaos(number))
     done = deeds()
 

@@ -108,6 +108,13 @@ def test_a_flow_run_that_is_not_named_is_not_guessed_but_the_way_is_shown(
     assert prefect.requests == []
 
 
+def test_a_task_in_no_dag_which_a_test_of_ones_own_may_execute_is_told_so_too(
+    prefect: FakePrefect, context: dict[str, Any]
+) -> None:
+    with pytest.raises(AirflowFailException, match="^flow_run_id is missing"):
+        PrefectCancelFlowRunOperator(task_id="task").execute(context)
+
+
 def test_what_is_templated() -> None:
     assert set(PrefectRenameFlowRunOperator.template_fields) == {"flow_run_id", "name", "prefect_conn_id"}
     assert set(PrefectCancelFlowRunOperator.template_fields) == {
