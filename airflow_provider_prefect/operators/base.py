@@ -51,6 +51,9 @@ _TRIGGER_FAILED = "__fail__"
 _TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 """The error that it passes then for a trigger that has not ended in time, in Airflow 3 and in Airflow 2.11."""
 
+_LATEST = 1e11
+"""Epoch second, in the year 5138, from which on a deadline is none: Airflow's database has no dates beyond 9999."""
+
 CONNECTION = arguments.Field(
     arguments.text,
     default=PrefectHook.default_conn_name,
@@ -71,6 +74,9 @@ class PrefectTask:
             super().__init__(**kwargs)
         except (TypeError, ValueError) as error:
             raise ConfigurationErrorForGood(str(error)) from error
+        except OverflowError as error:
+            durations = ", ".join(name for name in kwargs if name in ("timeout", "poke_interval", "execution_timeout"))
+            raise ConfigurationErrorForGood(f"A duration is too long for Airflow: {durations}.") from error
         except AirflowException as error:
             if type(error) is not AirflowException:  # a task of this id exists already, for example
                 raise
@@ -289,7 +295,7 @@ def deferral_timeout(deadline: float | None) -> timedelta | None:
     The trigger keeps the deadline. Airflow looks for late deferrals every ``trigger_timeout_check_interval``, so two
     such intervals after the deadline it ends only those whose trigger nobody runs.
     """
-    if deadline is None:
+    if deadline is None or deadline > _LATEST:
         return None
     interval: float = conf.getfloat("scheduler", "trigger_timeout_check_interval", fallback=15)
     return timedelta(seconds=max(0.0, deadline - time.time()) + 2 * interval)

@@ -103,7 +103,8 @@ def test_a_result_of_any_shape_is_a_value_or_an_error_of_ours_and_nothing_of_it_
     target: str, deeds: Callable[[], list[str]]
 ) -> None:
     do = getattr(targets, target)
-    codecs.lookup("raw_unicode_escape")  # what is imported late is imported now
+    for codec in ("raw_unicode_escape", "utf_8_sig", "utf_16_be", "utf_16_le", "utf_32_be", "utf_32_le"):
+        codecs.lookup(codec)  # what is imported late is imported now
     for number in range(20):
         do(Chaos(number))
     done = deeds()

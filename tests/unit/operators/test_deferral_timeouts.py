@@ -53,6 +53,10 @@ def test_a_task_without_a_timeout_is_warned_about_triggers_that_nobody_runs(
     assert "if no triggerer runs its trigger, it stays deferred forever" in logged()
 
 
+def test_a_timeout_of_thousands_of_years_is_none_to_airflow(prefect: FakePrefect, context: dict[str, Any]) -> None:
+    assert deferral(start(timeout=1e12), context).timeout is None
+
+
 @pytest.mark.parametrize("error", LATE)
 def test_a_deferral_that_nobody_ends_ends_like_any_timeout(
     prefect: FakePrefect, context: dict[str, Any], error: str

@@ -111,7 +111,7 @@ def test_a_flow_run_that_is_not_named_is_not_guessed_but_the_way_is_shown(
 def test_a_task_in_no_dag_which_a_test_of_ones_own_may_execute_is_told_so_too(
     prefect: FakePrefect, context: dict[str, Any]
 ) -> None:
-    with pytest.raises(AirflowFailException, match="^flow_run_id is missing"):
+    with pytest.raises(AirflowFailException, match=r"^flow_run_id is missing"):
         PrefectCancelFlowRunOperator(task_id="task").execute(context)
 
 

@@ -523,6 +523,7 @@ def test_a_sensor_may_look_into_the_past(
         (lambda: PrefectFlowRunSensor(task_id="it", flow_run_id="a", poke_interval="often"), "poke_interval"),
         (lambda: PrefectFlowRunSensor(task_id="it", flow_run_id="a", poke_interval=1), "^poke_interval=1"),
         (lambda: PrefectFlowRunSensor(task_id="it", flow_run_id="a", timeout=-1), "timeout"),
+        (lambda: PrefectFlowRunSensor(task_id="it", flow_run_id="a", poke_interval=10**30), "too long.*poke_interval"),
     ],
 )
 def test_a_wrong_argument_is_an_error_that_airflow_does_not_retry(make: Callable[[], Any], said: str) -> None:
