@@ -20,8 +20,11 @@ OLDEST_PREFECT := prefect-3.0.11
 PREFECT_2 := prefect-2.20.26
 PREFECT_1 := prefect-1.4.1
 BENCH := airflow-bench
+CLUSTER := airflow-cluster
 # For example: make bench BENCHMARKS='--only waiting'
 BENCHMARKS :=
+# For example: make cluster CLUSTERS='--seed 7 --only storm --tasks 100'
+CLUSTERS :=
 # For example: make drills DRILLS='--seed 7 --only kills stops'
 DRILLS :=
 BIN := .envs/$(NEWEST)/bin
@@ -132,6 +135,11 @@ drills: python ## Kill things and count flow runs: all drills on the newest Airf
 	@$(BIN)/python -m tests.drills $(NEWEST) $(PREFECT) $(DRILLS)
 	@$(BIN)/python -m tests.drills $(OLDEST) $(PREFECT) $(DRILLS)
 
+.PHONY: cluster
+cluster: python ## Kill parts of an Airflow with Celery, Redis and PostgreSQL, and count flow runs (half an hour or more)
+	@"$(PYTHON)" tools/environments.py $(CLUSTER) $(PREFECT)
+	@.envs/$(CLUSTER)/bin/python -m tests.cluster $(CLUSTER) $(PREFECT) $(CLUSTERS)
+
 .PHONY: bench bench-full
 bench: python ## Measure what waiting for many flow runs costs, beside what others do (a quarter of an hour)
 	@"$(PYTHON)" tools/environments.py $(BENCH) $(PREFECT)
@@ -178,6 +186,7 @@ lock: python ## Resolve the lock files of all environments anew
 	@"$(PYTHON)" tools/environments.py
 	$(LOCK) 2026-11-22 requirements/airflow-3.3.2.in -o requirements/airflow-3.3.2.txt
 	$(LOCK) 2026-11-22 requirements/airflow-bench.in -o requirements/airflow-bench.txt
+	$(LOCK) 2026-11-22 requirements/airflow-cluster.in -o requirements/airflow-cluster.txt
 	$(LOCK) 2026-07-01 requirements/airflow-3.2.2.in -o requirements/airflow-3.2.2.txt
 	$(LOCK) 2026-03-25 requirements/airflow-3.1.8.in -o requirements/airflow-3.1.8.txt
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt

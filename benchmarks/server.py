@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 
 from benchmarks.plans import Heat
-from benchmarks.postgres import Postgres, found
 from tools import web
+from tools.postgres import Postgres, found
 from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.processes import StackError
 

@@ -29,6 +29,8 @@ class AirflowStack:
     still for half a minute now and then: it writes its audit log in its event loop, and waits there for a
     transaction that only the event loop would end (seen in 3.3.2).
 
+    ``copies`` says of which parts there is more than one, and ``celery_workers`` how many there are of them.
+
     ``database`` is one that this Airflow has made elsewhere: the stack begins with a copy of it, which takes no time.
     """
 
@@ -43,6 +45,8 @@ class AirflowStack:
         port: int | None = None,
         execution_port: int | None = None,
         database: Path | None = None,
+        copies: Mapping[str, int] | None = None,
+        celery_workers: int = 0,
     ) -> None:
         self.environment = environment.absolute()
         self.home = home.absolute()
@@ -54,7 +58,11 @@ class AirflowStack:
         self.home.mkdir(parents=True, exist_ok=True)
         self.variables = self._variables(connections or {}, settings or {})
         self.api = AirflowApi(self.url, self.major)
-        self.parts = {part: self._child(part, arguments) for part, arguments in self._commands().items()}
+        commands = self._commands()
+        for part, number in (copies or {}).items():
+            commands |= {f"{part}-{copy}": commands[part] for copy in range(2, number + 1)}
+        commands |= {f"worker-{number}": self._celery_worker(number) for number in range(1, celery_workers + 1)}
+        self.parts = {part: self._child(part, arguments) for part, arguments in commands.items()}
 
     @property
     def url(self) -> str:
@@ -84,6 +92,11 @@ class AirflowStack:
             return {**whole, "scheduler": scheduler, "dag-processor": ["dag-processor"], "triggerer": triggerer}
         server = ["webserver", "--hostname", LOOPBACK, "--port", str(self.port), "--workers", "1"]
         return {"webserver": server, "scheduler": scheduler, "triggerer": triggerer}
+
+    def _celery_worker(self, number: int) -> list[str]:
+        name = f"worker-{number}"
+        named = ["--celery-hostname", f"{name}@%h", "--pid", str(self.home / f"{name}.pid")]
+        return ["celery", "worker", *named, "--concurrency", "8", "--skip-serve-logs"]
 
     def _child(self, name: str, arguments: list[str]) -> Child:
         command = [self.environment / "bin" / "airflow", *arguments]

@@ -1,10 +1,11 @@
-"""A PostgreSQL server of a benchmark's own, where its programs are found: Prefect and Airflow are faster on it."""
+"""A PostgreSQL server of its own for the benchmarks and the cluster, where its programs are found."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import TracebackType
 
 from tools.processes import LOOPBACK, Child, StackError, free_port, wait_until
 
-_USER = "bench"
+_USER = "airflow"
 _DEBIAN = Path("/usr/lib/postgresql")
 _NEEDED = ("initdb", "postgres", "psql")
 
@@ -36,7 +37,7 @@ class Postgres:
         self.programs = programs
         self.port = free_port()
         # Not below this folder: the other user that it may have to run as could not get there.
-        self._home = Path(tempfile.mkdtemp(prefix="bench-postgres-"))
+        self._home = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._as_user = _unprivileged()
         options = {"listen_addresses": LOOPBACK, "unix_socket_directories": "", "max_connections": "200"}
         given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -55,6 +56,14 @@ class Postgres:
     def version(self) -> str:
         """As ``PostgreSQL 15.13``."""
         return " ".join(self.query("postgres", "SELECT version()").split()[:2])
+
+    def restart(self) -> None:
+        """Stop it at once, as its package does for a restart, and start it again."""
+        self._server.signal(signal.SIGINT)
+        wait_until(lambda: not self._server.running, "PostgreSQL has stopped", 60)
+        self._server.forget()
+        self._server.start()
+        wait_until(self._answers, "PostgreSQL answers", 60, [self._server])
 
     def create(self, database: str) -> None:
         self.query("postgres", f"CREATE DATABASE {database}")

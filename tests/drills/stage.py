@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
 NUMBERS = (0, 1, 2, 3, 5, 10, 15, 30)
 """Of task instances; 0 is one that is not mapped."""
 
-_SETTINGS = {
+SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "12",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
@@ -48,6 +48,12 @@ _SETTINGS = {
     "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "20",
     "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "3",
 }
+
+
+def dags_settings(numbers: Sequence[int]) -> dict[str, str]:
+    """What the Dags read: how many task instances there are of each."""
+    return {"DRILLS_ROOT": str(ROOT), "DRILLS_NUMBERS": ",".join(map(str, numbers))}
+
 
 _UNCHECKED = "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK"
 
@@ -80,17 +86,12 @@ class Play:
     def tasks(self) -> list[Task]:
         """The task instances, by map index, with their XComs."""
         xcoms: dict[int, dict[str, Any]] = defaultdict(dict)
-        with closing(sqlite3.connect(self.stage.airflow.home / "airflow.db", timeout=60)) as database:
-            rows = database.execute(
-                "SELECT map_index, state, try_number FROM task_instance WHERE dag_id = ? AND run_id = ? "
-                "ORDER BY map_index",
-                (self.dag_id, self.run_id),
-            ).fetchall()
-            for map_index, key, value in database.execute(
-                "SELECT map_index, key, value FROM xcom WHERE dag_id = ? AND run_id = ?", (self.dag_id, self.run_id)
-            ):
-                xcoms[map_index][key] = json.loads(value)
-        return [Task(row[0], row[1], row[2], xcoms[row[0]]) for row in rows if row[0] in self.indexes]
+        of_run = f"WHERE dag_id = '{self.dag_id}' AND run_id = '{self.run_id}'"
+        rows = self.stage.rows(f"SELECT map_index, state, try_number FROM task_instance {of_run} ORDER BY map_index")
+        for map_index, key, value in self.stage.rows(f"SELECT map_index, key, value FROM xcom {of_run}"):
+            xcoms[int(map_index)][key] = json.loads(value)
+        tasks = [Task(int(row[0]), row[1] or None, int(row[2])) for row in rows]
+        return [replace(task, xcoms=xcoms[task.map_index]) for task in tasks if task.map_index in self.indexes]
 
     def until(self, ready: Callable[[list[Task]], bool], what: str, timeout: float = 600) -> list[Task]:
         deadline = time.monotonic() + timeout
@@ -110,9 +111,8 @@ class Play:
         """Wait until Airflow has taken the end of the Dag run in, which comes after that of its tasks."""
 
         def state() -> str:
-            with closing(sqlite3.connect(self.stage.airflow.home / "airflow.db", timeout=60)) as database:
-                query = "SELECT state FROM dag_run WHERE dag_id = ? AND run_id = ?"
-                return str(database.execute(query, (self.dag_id, self.run_id)).fetchone()[0])
+            of_run = f"WHERE dag_id = '{self.dag_id}' AND run_id = '{self.run_id}'"
+            return str(self.stage.rows(f"SELECT state FROM dag_run {of_run}")[0][0])
 
         wait_until(lambda: state() in ("success", "failed"), f"{self.run_id} has ended", timeout, every=0.5)
 
@@ -232,8 +232,11 @@ class Stage:
     """The servers. Used as a context manager, which starts and ends them.
 
     ``prefect_proxy`` is between Airflow and Prefect, ``airflow_proxy`` between Airflow's workers and its API server.
-    ``database`` and ``prefect_made`` are what this Airflow and this Prefect have made elsewhere, and are copied.
+    ``numbers`` are those of the Dags' task instances. ``database`` and ``prefect_made`` are what this Airflow and this
+    Prefect have made elsewhere, and are copied.
     """
+
+    numbers: Sequence[int] = NUMBERS
 
     def __init__(
         self,
@@ -253,25 +256,7 @@ class Stage:
         self.prefect_proxy = Proxy(self.prefect.ui_url, free_port())
         execution_port = free_port()
         self.airflow_proxy = Proxy(f"http://127.0.0.1:{execution_port}", free_port())
-        connection = {"conn_type": "prefect", "host": f"{self.prefect_proxy.url}/api", "extra": {"timeout": 10}}
-        self.airflow = AirflowStack(
-            airflow,
-            home / "airflow",
-            DAGS,
-            execution_port=execution_port,
-            database=database,
-            connections={"prefect_default": json.dumps(connection)},
-            settings={
-                **_SETTINGS,
-                # Several processes write into one SQLite database here, and wait for each other.
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=30",
-                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_proxy.url}/execution/",
-                # SQLite beside several workers is not for production, which this is not.
-                **({} if self.major >= 3 else {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor", _UNCHECKED: "1"}),
-                "DRILLS_ROOT": str(ROOT),
-                "DRILLS_NUMBERS": ",".join(map(str, NUMBERS)),
-            },
-        )
+        self.airflow = self._make_airflow(airflow, home / "airflow", execution_port, database)
         self.hand = Hand(self)
         self.left_behind: set[int] = set()
         """Sessions of parts that were killed without what they had started."""
@@ -285,8 +270,7 @@ class Stage:
             stack.callback(self.airflow.stop)
             stack.enter_context(self.prefect_proxy)
             stack.enter_context(self.airflow_proxy)
-            self.airflow.migrate()
-            never_again(self.airflow.home / "airflow.db")
+            self._make_database()
             self.prefect.wait_until_ready(300)
             flow = self.ask("POST", "/flows/", {"name": "drill"})
             # Prefect 3.0 and 3.4 start no run of a deployment without a schema.
@@ -298,12 +282,41 @@ class Stage:
             self.hand.start()
             stack.callback(self.hand.join, 10)
             stack.callback(self.hand.rest.set)
-            self.airflow.wait_for_dag(f"naive_{NUMBERS[-1]}", 300)
+            self.airflow.wait_for_dag(f"naive_{self.numbers[-1]}", 300)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _make_airflow(self, environment: Path, home: Path, execution_port: int, database: Path | None) -> AirflowStack:
+        connection = {"conn_type": "prefect", "host": f"{self.prefect_proxy.url}/api", "extra": {"timeout": 10}}
+        return AirflowStack(
+            environment,
+            home,
+            DAGS,
+            execution_port=execution_port,
+            database=database,
+            connections={"prefect_default": json.dumps(connection)},
+            settings={
+                **SETTINGS,
+                # Several processes write into one SQLite database here, and wait for each other.
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=30",
+                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_proxy.url}/execution/",
+                # SQLite beside several workers is not for production, which this is not.
+                **({} if self.major >= 3 else {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor", _UNCHECKED: "1"}),
+                **dags_settings(self.numbers),
+            },
+        )
+
+    def _make_database(self) -> None:
+        self.airflow.migrate()
+        never_again(self.airflow.home / "airflow.db")
+
+    def rows(self, sql: str) -> Sequence[Sequence[Any]]:
+        """What Airflow's database answers."""
+        with closing(sqlite3.connect(self.airflow.home / "airflow.db", timeout=60)) as database:
+            return database.execute(sql).fetchall()
 
     def play(self, kind: str, number: int) -> Play:
         return Play(self, f"{kind}_{number}")

@@ -204,12 +204,14 @@ def as_xcom(value: Any) -> Any:
 
     Times are in UTC: Airflow writes one with another offset, and cannot read it again.
 
-    :raises ResultError: it holds a ``Decimal`` that an XCom would change.
+    :raises ResultError: it holds a ``Decimal`` that an XCom would change, or a ``UUID`` that a pickle left empty.
     """
     if isinstance(value, dict):
         return {key: as_xcom(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return type(value)(as_xcom(item) for item in value)
+    if isinstance(value, UUID) and not hasattr(value, "int"):
+        raise ResultError("The result cannot become an XCom: it holds a UUID without a value.")
     if isinstance(value, UUID | time):
         return str(value)
     if isinstance(value, datetime) and value.tzinfo is not None:

@@ -30,6 +30,7 @@ TIMES: dict[str, dict[str, Any]] = {
 KINDS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "sync": (PrefectStartFlowRunOperator, {**OURS, "deferrable": False, "fetch_result": "drill"}),
     "deferred": (PrefectStartFlowRunOperator, {**OURS, "deferrable": True, "fetch_result": "drill"}),
+    "deferred_plain": (PrefectStartFlowRunOperator, {**OURS, "deferrable": True}),
     "sync_restart": (PrefectStartFlowRunOperator, {**OURS, "deferrable": False, "on_retry": "restart"}),
     "deferred_restart": (PrefectStartFlowRunOperator, {**OURS, "deferrable": True, "on_retry": "restart"}),
     **{

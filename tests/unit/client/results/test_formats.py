@@ -291,6 +291,11 @@ def test_an_integer_of_very_many_digits_is_refused() -> None:
         checked([10**5000], MIB)
 
 
+def test_a_uuid_that_a_pickle_left_empty_is_an_error() -> None:
+    with pytest.raises(ResultError, match="it holds a UUID without a value"):
+        as_xcom([UUID.__new__(UUID)])
+
+
 def test_an_xcom_gets_text_for_what_not_every_airflow_can_carry() -> None:
     identifier = UUID("6f1f8a3c-3a29-4f4b-9d65-0d4f0e6f0c11")
     assert as_xcom({"a": [identifier, {"b": (time(1, 2), {identifier})}]}) == {
