@@ -47,9 +47,12 @@ WAYS_IN: dict[str, tuple[Fields, str]] = {
 class World:
     """A Prefect behind a proxy, the connection to both, and what a test may do to them."""
 
-    def __init__(self, prefect: FakePrefect, proxy: Server, connect: Callable[..., None], way_in: str) -> None:
+    def __init__(
+        self, prefect: FakePrefect, proxy: Server, untrusted: str, connect: Callable[..., None], way_in: str
+    ) -> None:
         self.prefect = prefect
         self.proxy = proxy
+        self.untrusted = untrusted
         self._connect = connect
         self._fields, self.authorization = WAYS_IN[way_in]
         self.extra: dict[str, Any] = {
@@ -83,7 +86,7 @@ def no_tls(world: World) -> None:
 
 
 def untrusted(world: World) -> None:
-    world.connect(host=f"{UNTRUSTED[0]}/api")
+    world.connect(host=f"{world.untrusted}/api")
 
 
 def proxy_gone(world: World) -> None:
@@ -138,18 +141,16 @@ CIRCUMSTANCES: list[Circumstance] = [
     headers_not_an_object,
 ]
 
-UNTRUSTED: list[str] = []
 NOBODY = refusing_port()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def untrusted_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A server whose certificate nobody knows, at the address in ``UNTRUSTED``."""
+@pytest.fixture(scope="module")
+def untrusted_server() -> Iterator[str]:
+    """The address of a server whose certificate nobody knows."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with serving(tls=context) as server:
-        UNTRUSTED[:] = [f"https://127.0.0.1:{server.port}"]
-        yield
+        yield f"https://127.0.0.1:{server.port}"
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +165,14 @@ def world(
     request: Any,
     prefect: FakePrefect,
     proxy: Server,
+    untrusted_server: str,
     connect: Callable[..., None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
     monkeypatch.setattr("airflow_provider_prefect.client.rest.task_runs._POLL_INTERVAL", 0)
     proxy.seen.clear()
-    world = World(prefect, proxy, connect, request.param)
+    world = World(prefect, proxy, untrusted_server, connect, request.param)
     world.extra["result_roots"] = str(tmp_path)
     result = tmp_path / "result"
     result.write_text(json.dumps({"rows": 1}))
@@ -254,43 +256,47 @@ def written(capfd: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
             assert at < 0, f"a secret is written: …{text[max(0, at - 200) : at + 60]}…"
 
 
-def carry_out(
-    task: Any,
-    context: dict[str, Any],
-    through_airflow: Through,
-    written: list[str],
-    when_deferred: Callable[[], None] = lambda: None,
-) -> BaseException | None:
-    """Do the task's work, stop it as a user does, and collect what this leaves; returns what it has raised."""
-    task.poll_interval = task.poke_interval = 0.01
-    ti = context["ti"]
-    ti.get_task_states = lambda **_: {ti.run_id: {ti.task_id: "failed"}}
-    failure: BaseException | None = None
-    try:
+CarryOut = Callable[..., BaseException | None]
+
+
+@pytest.fixture
+def carry_out(context: dict[str, Any], through_airflow: Through, written: list[str]) -> CarryOut:
+    """Does a task's work, stops it as a user does, and collects what this leaves; returns what it has raised."""
+
+    def carry_out(task: Any, when_deferred: Callable[[], None] = lambda: None) -> BaseException | None:
+        task.poll_interval = task.poke_interval = 0.01
+        ti = context["ti"]
+        ti.get_task_states = lambda **_: {ti.run_id: {ti.task_id: "failed"}}
+        failure: BaseException | None = None
         try:
-            returned = task.execute(context)
-        except TaskDeferred as deferred:
-            _, kwargs = deferred.trigger.serialize()
-            written += [
-                repr(deferred.trigger),
-                json.dumps(through_airflow(kwargs), default=repr),
-                repr(deferred.kwargs),
-            ]
-            when_deferred()
-            event = through_airflow(event_of(restored(deferred.trigger, through_airflow)))
-            written.append(json.dumps(event, default=repr))
-            kwargs = {"event": event, **(deferred.kwargs or {})}
-            returned = task.resume_execution(deferred.method_name, kwargs, context)
-        written.append(repr(returned))
-    except Exception as error:
-        failure = error
-        written += [repr(error), "".join(traceback.format_exception(error))]
-    try:
-        task.on_kill()
-    except TaskStopped as stopped:
-        written.append(repr(stopped))
-    written += [repr(task), repr(vars(task)), repr(ti.xcoms)]
-    return failure
+            try:
+                returned = task.execute(context)
+            except TaskDeferred as deferred:
+                _, kwargs = deferred.trigger.serialize()
+                written.extend(
+                    [
+                        repr(deferred.trigger),
+                        json.dumps(through_airflow(kwargs), default=repr),
+                        repr(deferred.kwargs),
+                    ]
+                )
+                when_deferred()
+                event = through_airflow(event_of(restored(deferred.trigger, through_airflow)))
+                written.append(json.dumps(event, default=repr))
+                kwargs = {"event": event, **(deferred.kwargs or {})}
+                returned = task.resume_execution(deferred.method_name, kwargs, context)
+            written.append(repr(returned))
+        except Exception as error:
+            failure = error
+            written.extend([repr(error), "".join(traceback.format_exception(error))])
+        try:
+            task.on_kill()
+        except TaskStopped as stopped:
+            written.append(repr(stopped))
+        written.extend([repr(task), repr(vars(task)), repr(ti.xcoms)])
+        return failure
+
+    return carry_out
 
 
 @tasks
@@ -299,13 +305,12 @@ def test_a_task_that_succeeds_writes_no_secret(
     world: World,
     make: Callable[[World], Any],
     deferrable: bool,
-    context: dict[str, Any],
-    through_airflow: Through,
+    carry_out: CarryOut,
     written: list[str],
 ) -> None:
     task = make(world)
     task.deferrable = deferrable
-    assert carry_out(task, context, through_airflow, written) is None
+    assert carry_out(task) is None
     assert world.prefect.requests
     for request in world.prefect.requests:
         assert request.headers["authorization"] == world.authorization
@@ -321,14 +326,13 @@ def test_a_task_whose_connection_is_wrong_writes_no_secret(
     world: World,
     make: Callable[[World], Any],
     happens: Circumstance,
-    context: dict[str, Any],
-    through_airflow: Through,
+    carry_out: CarryOut,
     written: list[str],
 ) -> None:
     task = make(world)
     task.deferrable = False
     happens(world)
-    assert carry_out(task, context, through_airflow, written) is not None
+    assert carry_out(task) is not None
     works, sentence = PrefectHook().test_connection()
     assert not works
     written.append(sentence)
@@ -340,9 +344,6 @@ def test_a_connection_that_goes_wrong_in_the_triggerer_writes_no_secret(
     world: World,
     make: Callable[[World], Any],
     happens: Circumstance,
-    context: dict[str, Any],
-    through_airflow: Through,
-    written: list[str],
+    carry_out: CarryOut,
 ) -> None:
-    failure = carry_out(make(world), context, through_airflow, written, when_deferred=lambda: happens(world))
-    assert failure is not None
+    assert carry_out(make(world), when_deferred=lambda: happens(world)) is not None

@@ -195,7 +195,7 @@ async def _end_of_deleted(
         return run
     last = f"Its last known state was {str(state).rstrip('.')}" if state else "It could not be read even once"
     raise FlowRunDeleted(
-        f"{error} {last}, and Prefect's events do not say how it ended: whether it has done its work is not known. The "
+        f"{error} {last}, and nothing in Prefect says how it ended: whether it has done its work is not known. The "
         "task does not start it again by itself; clear the task if it should.",
         detail=error.detail,
     ) from None
