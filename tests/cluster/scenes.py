@@ -31,7 +31,7 @@ def _count(what: str, plays: Sequence[Play], most_tries: int | None = None) -> R
         play.finish()
     result = Result(what, times=1)
     for play in plays:
-        play.until_ended()
+        play.until_ended(1800)
         result.count(play, ["COMPLETED"], most_tries=most_tries)
     return result
 
@@ -153,32 +153,30 @@ def stopped_by_a_person(cluster: Cluster, number: int) -> Iterator[Result]:
     yield result
 
 
-_ACCIDENTS: dict[str, Callable[[Cluster], None]] = {
-    "a worker killed": lambda cluster: cluster.restart(cluster.random.choice(WORKERS)),
-    "a worker shut down (warm)": lambda cluster: cluster.ask_to_stop(cluster.random.choice(WORKERS)),
-    "a worker shut down (cold)": lambda cluster: cluster.ask_to_stop(cluster.random.choice(WORKERS), signal.SIGQUIT),
-    "a triggerer killed": lambda cluster: cluster.restart(cluster.random.choice(TRIGGERERS)),
-    "a scheduler killed": lambda cluster: cluster.restart(cluster.random.choice(SCHEDULERS)),
-    "Redis restarted": lambda cluster: cluster.redis.restart(),
-    "PostgreSQL restarted": lambda cluster: cluster.postgres.restart(),
-}
+_ACCIDENTS: tuple[Callable[[Cluster], None], ...] = (
+    lambda cluster: cluster.restart(cluster.random.choice(WORKERS)),
+    lambda cluster: cluster.ask_to_stop(cluster.random.choice(WORKERS)),
+    lambda cluster: cluster.ask_to_stop(cluster.random.choice(WORKERS), signal.SIGQUIT),
+    lambda cluster: cluster.restart(cluster.random.choice(TRIGGERERS)),
+    lambda cluster: cluster.restart(cluster.random.choice(SCHEDULERS)),
+    lambda cluster: cluster.redis.restart(),
+    lambda cluster: cluster.postgres.restart(),
+)
 
 
 def storm(cluster: Cluster, number: int) -> Iterator[Result]:
-    """Many tasks, and one accident after the other for as long as they are at work."""
+    """Many tasks, and an accident for each ten of them, one after the other while they are at work."""
     kinds = ("sync", "deferred", "deferred_plain", "deferred_plain", "deferred_plain")
     plays = _play(cluster, cluster.numbers[-1], kinds)
     for play in plays:
         play.finish(20)
-    done: dict[str, int] = {}
-    until = time.monotonic() + 1800
-    while time.monotonic() < until and not all(_has_ended(play) for play in plays):
-        name = cluster.random.choice(list(_ACCIDENTS))
-        done[name] = done.get(name, 0) + 1
-        _ACCIDENTS[name](cluster)
+    tasks = len(plays) * cluster.numbers[-1]
+    accidents = 0
+    while accidents < tasks // 10 and not all(_has_ended(play) for play in plays):
+        accidents += 1
+        cluster.random.choice(_ACCIDENTS)(cluster)
         time.sleep(cluster.random.uniform(8, 15))
-    accidents = sum(done.values())
-    result = _count(f"{len(plays) * cluster.numbers[-1]} tasks and {accidents} accidents", plays)
+    result = _count(f"{tasks} tasks and {accidents} accidents of all kinds", plays)
     result.times = accidents
     yield result
 
