@@ -236,8 +236,8 @@ def written(capfd: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
     levels = {logger: logger.level for logger in [root, *map(logging.getLogger, root.manager.loggerDict)]}
     propagating = {logger: logger.propagate for logger in levels}
     for logger in levels:
-        logger.setLevel(logging.DEBUG)
-        logger.propagate = True
+        logger.level, logger.propagate = logging.DEBUG, True
+    root.setLevel(logging.DEBUG)  # which makes all of them forget what their levels were
     root.addHandler(handler)
     collected: list[str] = []
     try:
@@ -245,8 +245,8 @@ def written(capfd: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
     finally:
         root.removeHandler(handler)
         for logger, level in levels.items():
-            logger.setLevel(level)
-            logger.propagate = propagating[logger]
+            logger.level, logger.propagate = level, propagating[logger]
+        root.setLevel(levels[root])
     collected += [lines.getvalue(), *capfd.readouterr()]
     assert "urllib3" in root.manager.loggerDict
     secrets = ["hush", *(authorization.split()[1] for _, authorization in WAYS_IN.values())]
