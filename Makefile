@@ -89,9 +89,9 @@ test-waiting:
 test-starting:
 	@exec $(MAKE) test-$(NEWEST) TESTS="$(STARTING)"
 test-prefect2:
-	@exec $(MAKE) test-$(NEWEST) TESTS="$(OF_PREFECT_2)"
+	@exec $(MAKE) test-$(NEWEST) TESTS="$(OF_PREFECT_2) -m 'not long'"
 test-outputs:
-	@exec $(MAKE) test-$(NEWEST) TESTS="$(OUTPUTS) -m 'not stack'"
+	@exec $(MAKE) test-$(NEWEST) TESTS="$(OUTPUTS) -m 'not stack and not long'"
 test-whole-airflow:
 	@exec $(MAKE) test-$(NEWEST) TESTS="tests/integration/test_real_scheduler.py"
 test-drills:
@@ -107,7 +107,7 @@ test-oldest-prefect:
 test-lowest: ## The unit tests with the lowest version of everything that setup.cfg allows
 	@exec $(MAKE) test-$(LOWEST) TESTS="tests/unit tests/unit/client/http --ignore-glob=*/unit/client/[!h]*"
 test-oldest-with-servers:
-	@exec $(MAKE) test-$(OLDEST) TESTS="tests/integration tests/drills -m 'not prefect_alone'"
+	@exec $(MAKE) test-$(OLDEST) TESTS="tests/integration tests/drills -m 'not prefect_alone and not long'"
 
 # All tests on one Airflow, with all three Prefects, for example: make test-airflow-3.1.8 TESTS=tests/unit
 TEST_AIRFLOWS := $(addprefix test-airflow-,3.3.2 3.2.2 3.1.8 2.11.2 2.11.0)

@@ -68,9 +68,12 @@ class Target:
             assert process.stdout is not None
             for line in process.stdout:
                 self._take(line.rstrip())
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         reaper.forget(process.pid)
         self.failed = process.returncode != 0
-        self.last_line = f"{self.last_line.strip('= ')} ({time.monotonic() - began:.0f} s in all)"
+        seconds = f"{time.monotonic() - began:.0f} s in all, {used.ru_utime + used.ru_stime:.0f} s of a processor"
+        self.last_line = f"{self.last_line.strip('= ')} ({seconds})"
 
     def _take(self, line: str) -> None:
         if line and not _OF_MAKE.match(line):

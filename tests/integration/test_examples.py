@@ -17,7 +17,7 @@ STOCK_COUNT = EXAMPLE_FLOW.with_name("stock_count.py")
 
 SERVERS = [
     pytest.param("prefect", id="Prefect 3"),
-    pytest.param("prefect_2", id="Prefect 2", marks=pytest.mark.prefect_alone),
+    pytest.param("prefect_2", id="Prefect 2", marks=[pytest.mark.prefect_alone, pytest.mark.long]),
 ]
 
 

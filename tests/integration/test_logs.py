@@ -74,11 +74,12 @@ def test_a_task_shows_each_line_of_its_flow_run_once_and_in_order_at_its_level(
 @pytest.mark.parametrize(
     "mode",
     [
-        {"mode": "poke", "poke_interval": 3, "deferrable": False},
-        {"mode": "reschedule", "poke_interval": 10, "deferrable": False},
-        {"poke_interval": 3, "deferrable": True},
+        pytest.param({"mode": "poke", "poke_interval": 3, "deferrable": False}, id="poke", marks=pytest.mark.long),
+        pytest.param(
+            {"mode": "reschedule", "poke_interval": 10, "deferrable": False}, id="reschedule", marks=pytest.mark.long
+        ),
+        pytest.param({"poke_interval": 3, "deferrable": True}, id="deferred"),
     ],
-    ids=["poke", "reschedule", "deferred"],
 )
 def test_a_sensor_shows_the_lines_in_every_mode(
     new_dag: NewDag, outputs: PrefectServer, logged: Logged, mode: dict[str, Any]
