@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.drills.stage import DAGS, SETTINGS, Stage, dags_settings
+from tests.drills.stage import DAGS, SETTINGS, Play, Stage, dags_settings
 from tools import postgres, reaper
 from tools.airflow_stack import AirflowStack
 from tools.postgres import Postgres
@@ -150,6 +150,12 @@ class Cluster(Stage):
                     raise
                 time.sleep(pause)
         raise AssertionError
+
+    def handed_out(self, play: Play) -> int:
+        """How often a Celery worker has begun with a task instance of this Dag run."""
+        logs = (self.airflow.parts[worker].log.read_text(errors="replace") for worker in WORKERS)
+        begun = (line for log in logs for line in log.splitlines() if "Executing workload in Celery" in line)
+        return sum(play.run_id in line for line in begun)
 
     # What happens to its parts
 
