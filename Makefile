@@ -54,8 +54,9 @@ up: python ## Keep both running, with their UIs, until Ctrl-C
 	@exec "$(PYTHON)" -m tools.up
 
 # What is the same on every Airflow, since it is Prefect that does it, is tested on the newest only: see the marker
-# prefect_alone in pyproject.toml. What people do with Dag runs, and the oldest Prefect 3, take too long for every
-# change. `make test-all` leaves nothing out.
+# prefect_alone in pyproject.toml. What takes too long for every change is left out: what the marker long has, most of
+# what the oldest Airflow does with servers, what people do with Dag runs, and the oldest Prefect 3. `make test-all`
+# leaves nothing out.
 .PHONY: test
 test: lint ## Lint, types, and the tests on the newest and the oldest Airflow
 	@exec "$(PYTHON)" -m tools.side_by_side "$(MAKE)" $(call if_it_runs,test-oldest-with-servers) test-drills test-waiting \
@@ -77,6 +78,7 @@ test-airflow-3.2.2 test-airflow-3.1.8: PREFECT := $(PREFECT_BEFORE)
 WAITING := $(addprefix tests/integration/test_,sensor.py newest.py rename_and_cancel.py final_states.py)
 STARTING := $(addprefix tests/integration/test_,start_flow_run.py connection.py)
 OF_PREFECT_2 := $(addprefix tests/integration/test_,prefect2.py examples.py)
+ON_THE_OLDEST := $(addprefix tests/integration/test_,start_flow_run.py sensor.py rename_and_cancel.py examples.py)
 OUTPUTS := $(filter-out $(WAITING) $(STARTING) $(OF_PREFECT_2),$(wildcard tests/integration/test_*.py))
 
 .PHONY: test-client test-unit test-waiting test-starting test-prefect2 test-outputs test-whole-airflow test-drills
@@ -93,7 +95,7 @@ test-prefect2:
 test-outputs:
 	@exec $(MAKE) test-$(NEWEST) TESTS="$(OUTPUTS) -m 'not stack and not long'"
 test-whole-airflow:
-	@exec $(MAKE) test-$(NEWEST) TESTS="tests/integration/test_real_scheduler.py"
+	@exec $(MAKE) test-$(NEWEST) TESTS="tests/integration/test_real_scheduler.py -m 'not long'"
 test-drills:
 	@exec $(MAKE) test-$(NEWEST) TESTS="tests/drills"
 # Of the oldest Prefect 3, what tasks do most: start, wait, see the end of each kind, rename and cancel.
@@ -107,7 +109,7 @@ test-oldest-prefect:
 test-lowest: ## The unit tests with the lowest version of everything that setup.cfg allows
 	@exec $(MAKE) test-$(LOWEST) TESTS="tests/unit tests/unit/client/http --ignore-glob=*/unit/client/[!h]*"
 test-oldest-with-servers:
-	@exec $(MAKE) test-$(OLDEST) TESTS="tests/integration tests/drills -m 'not prefect_alone and not long'"
+	@exec $(MAKE) test-$(OLDEST) TESTS="$(ON_THE_OLDEST) -m 'not prefect_alone and not long'"
 
 # All tests on one Airflow, with all three Prefects, for example: make test-airflow-3.1.8 TESTS=tests/unit
 TEST_AIRFLOWS := $(addprefix test-airflow-,3.3.2 3.2.2 3.1.8 2.11.2 2.11.0)

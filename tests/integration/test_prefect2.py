@@ -26,7 +26,10 @@ from tests.integration.dag_runs import OFTEN, RESCHEDULED, TaskOutcome, run_dag
 from tools.prefect_stack import PrefectServer
 from tools.processes import wait_until
 
-MODES = pytest.mark.parametrize("deferrable", [False, True], ids=["in its own process", "deferred"])
+MODES = pytest.mark.parametrize(
+    "deferrable",
+    [pytest.param(False, id="in its own process", marks=pytest.mark.long), pytest.param(True, id="deferred")],
+)
 SENSOR_MODES = pytest.mark.parametrize(
     "mode",
     [{"mode": "poke"}, {"mode": "reschedule", "poke_interval": RESCHEDULED}, {"deferrable": True}],

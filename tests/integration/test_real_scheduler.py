@@ -181,6 +181,7 @@ def test_a_task_whose_flow_run_completes_ends_without_a_second_worker(
     assert "is in state Completed" in run.log()
 
 
+@pytest.mark.long
 def test_a_triggerer_that_is_killed_between_the_xcoms_and_the_end_of_a_task_loses_nothing(
     airflow: AirflowStack, server: PrefectServer
 ) -> None:
