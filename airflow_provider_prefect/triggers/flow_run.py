@@ -42,7 +42,6 @@ sends no event meanwhile. So many at once delay other triggers by a second, and 
 _stopping: set[asyncio.Task[None]] = set()
 """Keeps a reference to what is still at work after its trigger has ended: the event loop alone would not."""
 
-
 _ending: set[PrefectFlowRunTrigger] = set()
 """The triggers that are about to end their tasks."""
 

@@ -11,7 +11,7 @@ def can_succeed_in_triggerer(task: Any) -> bool:
     """Return whether a worker would have nothing more to do for ``task`` than to push its XComs.
 
     What a worker does at the end of a task, and Airflow leaves out when a trigger ends it, was read in the source of
-    Airflow 3.3.2. It needs an Airflow that lets a trigger push XComs, so in Airflow 2 it is always ``False``.
+    Airflow 3.3.2. Before Airflow 3.3 a trigger cannot push XComs, so there it is always ``False``.
     """
     try:
         from airflow.sdk.bases.xcom import BaseXCom
