@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -74,10 +75,16 @@ class Postgres:
 
     def query(self, database: str, sql: str) -> str:
         """What a statement returns: a line for each row, tabs between the columns."""
-        command = [str(self.programs / "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1"]
+        command = [self.programs / "psql", "-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1"]
+        of_server = ["-h", LOOPBACK, "-p", self.port, "-U", _USER, "-d", database]
+        return self._run([*command, *of_server, "-c", sql], f"PostgreSQL does not do {sql[:60]!r}")
+
+    def _run(self, command: Sequence[object], failed: str) -> str:
+        """What one of the programs prints; ``failed`` begins what is said if it fails."""
         done = subprocess.run(
-            [*command, "-h", LOOPBACK, "-p", str(self.port), "-U", _USER, "-d", database, "-c", sql],
+            [str(part) for part in command],
             env=_environment(),
+            cwd=self._home,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -85,7 +92,7 @@ class Postgres:
             check=False,
         )
         if done.returncode:
-            raise StackError(f"PostgreSQL does not do {sql[:60]!r}: {done.stderr.strip()[-500:]}")
+            raise StackError(f"{failed}: {done.stderr.strip()[-500:]}")
         return done.stdout
 
     def _answers(self) -> bool:
@@ -100,17 +107,8 @@ class Postgres:
             if self._as_user:
                 shutil.chown(self._home, *_owner())
             options = ["-U", _USER, "--auth=trust", "--encoding=UTF8", "--locale=C"]
-            done = subprocess.run(
-                [*self._as_user, str(self.programs / "initdb"), "-D", str(self._home / "data"), *options],
-                env=_environment(),
-                cwd=self._home,
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            if done.returncode:
-                raise StackError(f"initdb failed: {done.stderr.strip()[-500:]}")
+            initdb = [*self._as_user, self.programs / "initdb", "-D", self._home / "data", *options]
+            self._run(initdb, "initdb failed")
             self._server.start()
             wait_until(self._answers, "PostgreSQL answers", 60, [self._server])
         except BaseException:

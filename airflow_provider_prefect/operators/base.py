@@ -75,8 +75,10 @@ class PrefectTask:
         except (TypeError, ValueError) as error:
             raise ConfigurationErrorForGood(str(error)) from error
         except OverflowError as error:
-            durations = ", ".join(name for name in kwargs if name in ("timeout", "poke_interval", "execution_timeout"))
-            raise ConfigurationErrorForGood(f"A duration is too long for Airflow: {durations}.") from error
+            raise ConfigurationErrorForGood(
+                f"{', '.join(arguments.too_long(kwargs))}: a duration of more than {timedelta.max.days:,} days is too "
+                "long for Airflow. Give a shorter one."
+            ) from error
         except AirflowException as error:
             if type(error) is not AirflowException:  # a task of this id exists already, for example
                 raise
@@ -166,16 +168,16 @@ class WaitingTask(PrefectTask):
             observer=self.task_log(),
         )
 
-    def return_value(self) -> str | None:
-        """Return where an event holds the return value of a task whose flow run has completed.
+    def return_value_key(self) -> str | None:
+        """Return the key of the event under which the task's return value is when its flow run has completed.
 
-        ``None`` if it does not, or if there is more to do than to push it.
+        ``None`` if the event does not have it, or if the task has more to do than to push it.
         """
         return None
 
     def _completes_with(self) -> str | None:
         task: Any = self
-        found = self.return_value()
+        found = self.return_value_key()
         if found is None or "COMPLETED" in self.skip_on or not can_succeed_in_triggerer(task):
             return None
         return found if task.do_xcom_push else ""

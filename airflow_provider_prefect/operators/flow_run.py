@@ -309,7 +309,7 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
             raise AirflowFailException(f"{error} {self._cancel_or_leave(hook, event['flow_run_id'])}") from None
         return self._finish(hook, context, run, url)
 
-    def return_value(self) -> str | None:
+    def return_value_key(self) -> str | None:
         return None if self.fetch_result else "flow_run_id"
 
     def on_kill(self) -> None:

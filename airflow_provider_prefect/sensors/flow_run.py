@@ -193,7 +193,7 @@ class PrefectFlowRunSensor(WaitingTask, BaseSensorOperator):
             push_identity(context, run, url)
             return self._finish(self.connect(), context, run, url)
 
-    def return_value(self) -> str | None:
+    def return_value_key(self) -> str | None:
         return None if self.include_parameters else "flow_run"
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

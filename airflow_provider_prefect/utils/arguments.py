@@ -527,6 +527,11 @@ def checked_duration(name: str, value: float | timedelta, *, zero: bool = False)
     return float(seconds)
 
 
+def too_long(given: Mapping[str, Any]) -> list[str]:
+    """Return those of the arguments, with their values, that are numbers of seconds beyond the longest timedelta."""
+    return [f"{name}={_shown(value)}" for name, value in given.items() if _is_number(value) and value > _MAX_SECONDS]
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

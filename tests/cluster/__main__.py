@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import shutil
 import sys
 import time
 from collections import Counter
@@ -13,9 +12,8 @@ from pathlib import Path
 from tests.cluster.cluster import Cluster
 from tests.cluster.scenes import SCENES
 from tests.drills.result import HEADER
-from tests.drills.stage import ROOT
+from tests.drills.stage import ROOT, fresh_home
 from tools.processes import StackError, say, stop_on_signals
-from tools.together import alone_in
 
 _FEW = 5
 """Task instances of each kind in a scene."""
@@ -35,10 +33,7 @@ def main() -> int:
     begun = time.monotonic()
     bad = []
     folder = given.home or ROOT / ".envs" / "home" / "cluster"
-    folder.parent.mkdir(exist_ok=True)
-    with alone_in(folder, "`make cluster`"):
-        home = folder / "state"
-        shutil.rmtree(home, ignore_errors=True)
+    with fresh_home(folder, "`make cluster`") as home:
         say(f"Cluster of {given.airflow} and {given.prefect}, seed {given.seed}")
         say(HEADER)
         environments = (ROOT / ".envs" / given.airflow, ROOT / ".envs" / given.prefect)

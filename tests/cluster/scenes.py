@@ -15,7 +15,6 @@ Scene = Callable[[Cluster, int], Iterator[Result]]
 _KINDS = ("sync", "deferred", "deferred_plain")
 """``deferred_plain`` ends in the triggerer, ``deferred`` in a worker, which fetches the result."""
 
-
 _UNTIL_HANDED_OUT = 110
 """Seconds: a Celery worker looks for such tasks every 100 (kombu 5.7.0)."""
 
@@ -96,23 +95,22 @@ def schedulers_killed(cluster: Cluster, number: int) -> Iterator[Result]:
 
 def redis_restarted(cluster: Cluster, number: int) -> Iterator[Result]:
     """Redis is restarted while tasks are queued, and while they wait."""
-    plays = _play(cluster, number)
-    time.sleep(3)
-    cluster.redis.restart()
-    _until_waiting(plays)
-    cluster.redis.restart()
-    yield _count("Redis restarted", plays)
+    yield _restarted_twice(cluster, number, "Redis", cluster.redis.restart)
 
 
 def postgres_restarted(cluster: Cluster, number: int) -> Iterator[Result]:
     """PostgreSQL is restarted while tasks start, and while they wait."""
+    yield _restarted_twice(cluster, number, "PostgreSQL", cluster.postgres.restart)
+
+
+def _restarted_twice(cluster: Cluster, number: int, what: str, restart: Callable[[], None]) -> Result:
     plays = _play(cluster, number)
-    time.sleep(5)
-    cluster.postgres.restart()
+    time.sleep(4)
+    restart()
     _until_waiting(plays)
-    cluster.postgres.restart()
+    restart()
     time.sleep(5)
-    yield _count("PostgreSQL restarted", plays)
+    return _count(f"{what} restarted", plays)
 
 
 def prefect_restarted(cluster: Cluster, number: int) -> Iterator[Result]:

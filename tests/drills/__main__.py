@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import shutil
 import sys
 import time
 from pathlib import Path
 
 from tests.drills.result import HEADER
 from tests.drills.scenes import DRILLS, Drill
-from tests.drills.stage import ROOT, Stage
+from tests.drills.stage import ROOT, Stage, fresh_home
 from tools.processes import StackError, say, stop_on_signals
-from tools.together import alone_in
 
 
 def play(stage: Stage, drill: Drill, times: int) -> bool:
@@ -45,10 +43,7 @@ def main() -> int:
     begun = time.monotonic()
     bad = []
     folder = given.home or ROOT / ".envs" / "home" / f"drills-{given.airflow}"
-    folder.parent.mkdir(exist_ok=True)
-    with alone_in(folder, "`make drills`"):
-        home = folder / "state"
-        shutil.rmtree(home, ignore_errors=True)
+    with fresh_home(folder, "`make drills`") as home:
         say(f"Drills on {given.airflow} and {given.prefect}, seed {given.seed}")
         say(HEADER)
         with Stage(ROOT / ".envs" / given.airflow, ROOT / ".envs" / given.prefect, home, given.seed) as stage:

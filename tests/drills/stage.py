@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tools import reaper, web
 from tools.airflow_stack import AirflowStack, installed_major
 from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.processes import StackError, free_port, wait_until
+from tools.together import alone_in
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGS = Path(__file__).parent / "dags"
@@ -56,6 +58,16 @@ def dags_settings(numbers: Sequence[int]) -> dict[str, str]:
 
 
 _UNCHECKED = "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK"
+
+
+@contextmanager
+def fresh_home(folder: Path, what: str) -> Iterator[Path]:
+    """An empty place in ``folder`` for the servers; a second run of ``what`` there is refused meanwhile."""
+    folder.parent.mkdir(exist_ok=True)
+    with alone_in(folder, what):
+        home = folder / "state"
+        shutil.rmtree(home, ignore_errors=True)
+        yield home
 
 
 @dataclass

@@ -204,16 +204,17 @@ def as_xcom(value: Any) -> Any:
 
     Times are in UTC: Airflow writes one with another offset, and cannot read it again.
 
-    :raises ResultError: it holds a ``Decimal`` that an XCom would change, or a ``UUID`` that a pickle left empty.
+    :raises ResultError: it holds a ``Decimal`` that an XCom would change, or a ``UUID`` whose value a pickle left out or made no number.
     """
     if isinstance(value, dict):
         return {key: as_xcom(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return type(value)(as_xcom(item) for item in value)
-    if isinstance(value, UUID) and not hasattr(value, "int"):
-        raise ResultError("The result cannot become an XCom: it holds a UUID without a value.")
     if isinstance(value, UUID | time):
-        return str(value)
+        try:
+            return str(value)
+        except (AttributeError, TypeError):
+            raise ResultError("The result cannot become an XCom: it holds a UUID that has no value.") from None
     if isinstance(value, datetime) and value.tzinfo is not None:
         return value.astimezone(UTC)
     if isinstance(value, Decimal):

@@ -291,9 +291,13 @@ def test_an_integer_of_very_many_digits_is_refused() -> None:
         checked([10**5000], MIB)
 
 
-def test_a_uuid_that_a_pickle_left_empty_is_an_error() -> None:
-    with pytest.raises(ResultError, match="it holds a UUID without a value"):
-        as_xcom([UUID.__new__(UUID)])
+@pytest.mark.parametrize("state", [{}, {"int": "1"}, {"int": None}])
+def test_a_uuid_that_a_pickle_left_without_a_value_is_an_error(state: dict[str, Any]) -> None:
+    empty = UUID.__new__(UUID)
+    for name, value in state.items():
+        object.__setattr__(empty, name, value)
+    with pytest.raises(ResultError, match="it holds a UUID that has no value"):
+        as_xcom([empty])
 
 
 def test_an_xcom_gets_text_for_what_not_every_airflow_can_carry() -> None:
