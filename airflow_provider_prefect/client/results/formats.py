@@ -204,7 +204,8 @@ def as_xcom(value: Any) -> Any:
 
     Times are in UTC: Airflow writes one with another offset, and cannot read it again.
 
-    :raises ResultError: it holds a ``Decimal`` that an XCom would change, or a ``UUID`` whose value a pickle left out or made no number.
+    :raises ResultError: it holds a ``Decimal`` that an XCom would change, or a ``UUID`` without a value, which a pickle
+        can make.
     """
     if isinstance(value, dict):
         return {key: as_xcom(item) for key, item in value.items()}
