@@ -46,7 +46,7 @@ def example_prefect_shadow() -> None:
             found = {
                 "state": run.state.type,
                 "result": ti.xcom_pull(task_ids=f"run_on_{conn_id}", key="result"),
-                "artifact": [artifact.data for artifact in hook.read_artifacts(flow_run_id, "regions")],
+                "artifact": [artifact.data for artifact in hook.read_artifacts(flow_run_id, "sales-by-region")],
             }
             seen.append(found)
         before, after = seen
