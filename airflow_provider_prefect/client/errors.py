@@ -22,6 +22,7 @@
     │   ├── FlowRunCrashed
     │   └── FlowRunCancelled
     │       └── FlowRunCancelledByPrefect   by a concurrency limit or an automation, not by a person
+    ├── FlowRunNotPaused            it is to be resumed, or suspended, and its state does not allow that
     └── ResultError                 a result cannot be read
 """
 

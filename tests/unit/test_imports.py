@@ -33,6 +33,7 @@ LAYERS = {
     "utils": {"client"},
     "client": set(),
     "links": set(),
+    "retry_policy": {"utils", "client"},
     "provider_info": {""},
     "": {"provider_info"},
 }

@@ -10,7 +10,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from airflow_provider_prefect.client.api import Api, make_api
-from airflow_provider_prefect.client.model import FlowRun, LogRecord
+from airflow_provider_prefect.client.model import FlowRun, LogRecord, RunInput
 from airflow_provider_prefect.client.retry import Patience
 from airflow_provider_prefect.client.settings import Settings
 from airflow_provider_prefect.client.transport import Request, Response
@@ -156,9 +156,13 @@ class Notes:
     recoveries: int = 0
     deleted: list[str] = field(default_factory=list)
     none_yet: int = 0
+    asked: list[str] = field(default_factory=list)
 
     def on_change(self, run: FlowRun) -> None:
         self.states.append(run.state.name)
+
+    def on_paused(self, run_input: RunInput | None, url: str) -> None:
+        self.asked.append(f"{run_input or 'nothing'} at {url}")
 
     def on_not_started(self, run: FlowRun, reasons: Sequence[str]) -> None:
         self.late.append(list(reasons))

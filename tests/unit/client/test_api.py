@@ -20,6 +20,7 @@ from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import PrefectCancelFlowRunOperator, PrefectStartFlowRunOperator
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
+from airflow_provider_prefect.triggers.event import PrefectEventTrigger
 from tests.unit.client.driving import BUSY, GRAPHQL, REST, Again, Script
 from tests.unit.client.samples import RUN_ID
 
@@ -36,6 +37,8 @@ ARGUMENTS = {
         PrefectFlowRunSensor.__init__,
         PrefectHook.find_flow_runs,
         PrefectHook.start_flow_run,
+        PrefectHook.resume_flow_run,
+        PrefectEventTrigger.__init__,
     )
     for name in inspect.signature(function).parameters
 }

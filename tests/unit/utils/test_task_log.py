@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_prefect.client.model import FlowRun, LogRecord, State, TaskRun
+from airflow_provider_prefect.client.model import FlowRun, LogRecord, RunInput, State, TaskRun
 from airflow_provider_prefect.utils.task_log import TaskLog, ThreadedLogger
 
 NOON = datetime(2026, 10, 1, 12, 0, 1, 234567, tzinfo=UTC)
@@ -64,10 +64,22 @@ def test_states_are_not_shown_if_nobody_wants_them(log: Log) -> None:
 @pytest.mark.parametrize("states", [True, False])
 @pytest.mark.parametrize("name", ["Paused", "Suspended"])
 def test_that_a_flow_run_waits_for_somebody_is_a_warning_in_any_case(log: Log, states: bool, name: str) -> None:
-    TaskLog(log, states=states).on_change(in_state("PAUSED", name))
-    [told] = log.told
-    assert told.startswith(f"WARNING Flow run 'calm-otter' is in state {name}")
-    assert told.endswith("It waits until somebody resumes it.")
+    shown = TaskLog(log, states=states)
+    shown.on_change(in_state("PAUSED", name))
+    shown.on_paused(None, "https://prefect.example/run")
+    first, second = log.told
+    assert first.startswith(f"WARNING Flow run 'calm-otter' is in state {name}")
+    assert second == "WARNING It waits until somebody resumes it. Resume it at https://prefect.example/run"
+
+
+def test_what_a_paused_flow_run_asks_for_is_shown_with_what_it_says_about_it(log: Log) -> None:
+    schema = {"properties": {"note": {"type": "string"}, "approved": {"type": "boolean"}}, "required": ["approved"]}
+    TaskLog(log).on_paused(RunInput(schema, "Are the\nprices right?"), "https://prefect.example/run")
+    assert log.told == [
+        "WARNING It waits until somebody resumes it. It asks for approved (boolean), note (string, optional). Resume it "
+        "at https://prefect.example/run",
+        "INFO The flow says about its input: Are the prices right?",
+    ]
 
 
 def test_a_flow_run_that_has_not_started_is_a_warning_with_the_reasons(log: Log) -> None:
