@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_prefect.client.api import Api, check_supported, make_api
-from airflow_provider_prefect.client.errors import ConfigurationError, PrefectError
+from airflow_provider_prefect.client.errors import ConfigurationError, PrefectError, ResultError
 from airflow_provider_prefect.client.model import (
     ALL,
     Artifact,
@@ -24,6 +24,7 @@ from airflow_provider_prefect.client.model import (
     TaskRun,
     is_uuid,
 )
+from airflow_provider_prefect.client.printable import quoted
 from airflow_provider_prefect.client.retry import Patience
 from airflow_provider_prefect.client.settings import Settings
 from airflow_provider_prefect.client.transport import run
@@ -394,8 +395,10 @@ class PrefectHook(BaseHook):
         """
         if artifact_key:
             return results.read_artifact_value(self.api, flow_run.id, artifact_key, max_size)
-        described_as = f"Flow run {flow_run.name!r}"
-        return results.read_state_value(self.api, flow_run.state, described_as, self.settings.result_roots, max_size)
+        try:
+            return results.read_state_value(self.api, flow_run.state, "Flow run", self.settings.result_roots, max_size)
+        except ResultError as error:
+            raise ResultError(f"{error} The flow run's name is {quoted(flow_run.name)}.") from None
 
     def read_task_run_result(
         self, flow_run_id: str, task_name: str, *, map_index: int = ALL, max_size: int = MAX_RESULT_SIZE

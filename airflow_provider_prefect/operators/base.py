@@ -18,8 +18,9 @@ from airflow_provider_prefect.client.errors import (
     WaitTimeout,
 )
 from airflow_provider_prefect.client.model import FlowRun
+from airflow_provider_prefect.client.printable import quoted
 from airflow_provider_prefect.client.transport import run as run_call
-from airflow_provider_prefect.client.wait.flow_run import Deadlines, unsuccessful
+from airflow_provider_prefect.client.wait.flow_run import Deadlines, ended, unsuccessful
 from airflow_provider_prefect.client.wait.newest import NewestRun
 from airflow_provider_prefect.hooks.prefect import PATIENCE, PrefectHook
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
@@ -200,10 +201,10 @@ class WaitingTask(PrefectTask):
         """Continue after a deferral. One that nobody has ended in time ends like a wait that ran out of time."""
         if next_method == _TRIGGER_FAILED and (next_kwargs or {}).get("error") in _TRIGGER_TIMEOUTS:
             flow_run_id = self._waited_for(context)
-            which = f"Flow run {flow_run_id}" if flow_run_id else "The flow run"
+            which = f" The flow run's id is {flow_run_id}." if flow_run_id else ""
             error = WaitTimeout(
-                f"{which} did not finish in time, and no triggerer has run the task's trigger to its end. Check that a "
-                "triggerer is running and has capacity.",
+                "Flow run did not finish in time, and no triggerer has run the task's trigger to its end. Check that a "
+                f"triggerer is running and has capacity.{which}",
                 flow_run_id,
             )
             next_method, next_kwargs = "execute_complete", {"event": error_event(flow_run_id, error)}
@@ -240,7 +241,7 @@ class WaitingTask(PrefectTask):
         """
         context["ti"].xcom_push(key="state", value=run.state.type)
         if run.state.type in self.skip_on:
-            raise AirflowSkipException(f"Flow run {run.name!r} ended in state {str(run.state).rstrip('.')}. See {url}")
+            raise AirflowSkipException(ended(run, url))
         error = unsuccessful(run, url)
         materialized = [] if error else assets.read_materializations(self, hook, run)
         if lineage.is_on():
@@ -252,9 +253,8 @@ class WaitingTask(PrefectTask):
         self._show_failure(hook, run)
         by_a_person = run.state.type == "CANCELLED" and not isinstance(error, FlowRunCancelledByPrefect)
         if by_a_person and not self.retry_cancelled:
-            raise FlowRunCancelledForGood(
-                f"{error} (The task is not retried; set retry_cancelled=True to allow it.)", run
-            )
+            note = "The task is not retried; set retry_cancelled=True to allow it."
+            raise FlowRunCancelledForGood(ended(run, url, note), run)
         raise error
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
@@ -298,8 +298,8 @@ def read_existing(hook: PrefectHook, run: FlowRun) -> FlowRun:
         return hook.read_flow_run(run.id)
     except FlowRunNotFound:
         raise ResultError(
-            f"Flow run {run.name!r} ended in state {run.state}, but was deleted before its result or parameters could "
-            "be read."
+            f"Flow run ended in state {run.state}, but was deleted before its result or parameters could be read. Its "
+            f"name is {quoted(run.name)}."
         ) from None
 
 

@@ -19,6 +19,7 @@ from airflow_provider_prefect.client.errors import (
     PrefectError,
 )
 from airflow_provider_prefect.client.model import FINAL, LIVE, FlowRun, NewFlowRun
+from airflow_provider_prefect.client.printable import quoted
 from airflow_provider_prefect.client.results.formats import as_xcom
 from airflow_provider_prefect.client.transport import run as run_call
 from airflow_provider_prefect.client.wait.flow_run import Deadlines
@@ -391,7 +392,7 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
         self._stopper.run = run
         url = hook.flow_run_url(run)
         push_identity(context, run, url)
-        self.log.info("%s flow run %r: %s", starter.action.value.capitalize(), run.name, url)
+        self.log.info("%s flow run: %s (%s)", starter.action.value.capitalize(), url, quoted(run.name))
         return run
 
     def _finish(self, hook: PrefectHook, context: Context, run: FlowRun, url: str) -> str:
@@ -471,8 +472,9 @@ class PrefectRenameFlowRunOperator(PrefectTask, BaseOperator):
             hook = PrefectHook(self.prefect_conn_id)
             hook.rename_flow_run(self.flow_run_id, self.name)
             run = hook.read_flow_run(self.flow_run_id)
-        self.log.info("Flow run %s is now called %r", run.id, run.name)
-        push_identity(context, run, hook.flow_run_url(run))
+        url = hook.flow_run_url(run)
+        self.log.info("Renamed flow run: %s (%s)", url, quoted(run.name))
+        push_identity(context, run, url)
         return run.id
 
 
@@ -587,9 +589,9 @@ class PrefectCancelFlowRunOperator(WaitingTask, BaseOperator):
     def _cancel(self, hook: PrefectHook, flow_run_id: str) -> str:
         state = hook.cancel_flow_run(flow_run_id)
         if state.type in FINAL and state.type != "CANCELLED":
-            self.log.info("Flow run %s had ended already, in state %s", flow_run_id, state)
+            self.log.info("Flow run had ended already, in state %s. Its id is %s.", state, flow_run_id)
         else:
-            self.log.info("Flow run %s was asked to stop, and is in state %s", flow_run_id, state)
+            self.log.info("Flow run was asked to stop, and is in state %s. Its id is %s.", state, flow_run_id)
         return state.type
 
     def _cancel_all(self, hook: PrefectHook, deployment: str) -> dict[str, str]:
@@ -630,6 +632,7 @@ class PrefectCancelFlowRunOperator(WaitingTask, BaseOperator):
                 self.log.info("Flow run %s has been deleted.", flow_run_id)
                 continue
             if not run.is_final:
+                self.task_log().show_flow_run(run, hook.flow_run_url(run))
                 run = self.wait_or_defer(context, hook, run, deadlines, self.poll_interval)
             states[flow_run_id] = run.state.type
         return self._returned(states)

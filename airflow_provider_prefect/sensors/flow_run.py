@@ -180,7 +180,9 @@ class PrefectFlowRunSensor(WaitingTask, BaseSensorOperator):
                     )
                 )
             if isinstance(wanted, FlowRun):
-                push_identity(context, wanted, hook.flow_run_url(wanted))
+                url = hook.flow_run_url(wanted)
+                self.task_log().show_flow_run(wanted, url)
+                push_identity(context, wanted, url)
             run = self.wait_or_defer(context, hook, wanted, deadlines, self.poke_interval)
             url = hook.flow_run_url(run)
             return self._finish(hook, context, run, url)
@@ -219,6 +221,7 @@ class PrefectFlowRunSensor(WaitingTask, BaseSensorOperator):
         assert run is not None
         url = hook.flow_run_url(run)
         push_identity(context, run, url)
+        log.show_flow_run(run, url)
         if not run.is_final:
             log.on_change(run)
             return PokeReturnValue(is_done=False)

@@ -220,6 +220,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
                     observer=log,
                 )
                 self.flow_run_id = found.id
+                log.show_flow_run(found, flow_run_url(connection.settings.ui_url, found))
             with Subscription(
                 connection, self.flow_run_id, self.poll_interval, self.max_unreachable, log
             ) as subscription:
@@ -291,9 +292,9 @@ class PrefectFlowRunTrigger(BaseTrigger):
                 return
             async with self._connect() as connection:
                 state = await make_api(connection, Patience(_CANCEL_PATIENCE)).cancel_flow_run(flow_run_id)
-            self.log.info("Flow run %s was asked to stop, and is in state %s", flow_run_id, state)
+            self.log.info("Flow run was asked to stop, and is in state %s. Its id is %s.", state, flow_run_id)
         except Exception as error:
-            self.log.warning("Flow run %s could not be asked to stop: %s", flow_run_id, error)
+            self.log.warning("Flow run could not be asked to stop (%s). Its id is %s.", error, flow_run_id)
 
 
 def import_watcher() -> None:

@@ -114,10 +114,11 @@ class FlowRunStopper:
             if flow_run:
                 flow_run_id = flow_run.id
                 state = self._call(lambda api: api.cancel_flow_run(flow_run_id))
-                self._log.info("Flow run %s was asked to stop, and is in state %s", flow_run.id, state)
+                url = flow_run_url(self._settings.ui_url, flow_run)
+                self._log.info("Flow run was asked to stop, and is in state %s. See %s", state, url)
         except Exception as error:
-            where = flow_run_url(self._settings.ui_url, flow_run) if flow_run else "with this task's key"
-            self._log.warning("The flow run %s could not be asked to stop: %s", where, error)
+            where = f"See {flow_run_url(self._settings.ui_url, flow_run)}" if flow_run else "It was not found."
+            self._log.warning("Flow run could not be asked to stop (%s). %s", error, where)
 
     def _find(self) -> FlowRun | None:
         """Return the flow run of this very try, if the process was stopped between its creation and the response."""

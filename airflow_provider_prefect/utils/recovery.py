@@ -29,6 +29,7 @@ from typing import Any
 from airflow_provider_prefect.client.api import make_api
 from airflow_provider_prefect.client.errors import ApiError, ConfigurationError, PrefectError, Unreachable
 from airflow_provider_prefect.client.model import LIVE, FlowRun, NewFlowRun, Source
+from airflow_provider_prefect.client.printable import quoted
 from airflow_provider_prefect.client.retry import Patience
 from airflow_provider_prefect.client.transport import Transport, run
 from airflow_provider_prefect.client.urls import flow_run_url
@@ -256,23 +257,21 @@ class FlowRunStarter:
                 return decision.run
             if restarted := self._restart(decision.run):
                 return restarted
-            self._log.warning("Prefect does not restart flow run %r (%s).", decision.run.name, decision.run.state)
+            self._log.warning("Prefect does not restart the flow run, which is in state %s.", decision.run.state)
             self.action = Action.CREATE
         created = run(self._api.create_flow_run(source, new))
         if not created.is_new and not created.resent:
             if self._this_try.has_started(created.run):
                 self._log.warning(
-                    "Flow run %r was started by this very try before, which Airflow has forgotten: its database may "
-                    "have lost the task instance. The task reattaches to it.",
-                    created.run.name,
+                    "The flow run was started by this very try before, which Airflow has forgotten: its database may "
+                    "have lost the task instance. The task reattaches to it."
                 )
                 self.action = Action.ADOPT if created.run.is_final else Action.REATTACH
                 return created.run
             raise ConfigurationError(
-                f"Flow run {created.run.name!r} ({created.run.id}) has the idempotency key of this try already, and "
-                "this task has not created it: Airflow's database may have been restored to an earlier state, or "
-                "another Airflow has a Dag run of the same name and start. Give idempotency_key, or delete that flow "
-                "run."
+                "A flow run has the idempotency key of this try already, and this task has not created it: Airflow's "
+                "database may have been restored to an earlier state, or another Airflow has a Dag run of the same "
+                f"name and start. Give idempotency_key, or delete that flow run. See {self._shown(created.run)}"
             )
         return created.run
 
@@ -327,8 +326,16 @@ class FlowRunStarter:
             try:
                 state = run(self._api.cancel_flow_run(flow_run.id))
                 self._log.info(
-                    "Flow run %r, from before this task was cleared, was asked to stop: %s", flow_run.name, state
+                    "A flow run from before this task was cleared was asked to stop, and is in state %s. See %s",
+                    state,
+                    self._shown(flow_run),
                 )
             except PrefectError as error:
-                url = flow_run_url(self._transport.settings.ui_url, flow_run)
-                self._log.warning("Flow run %r could not be asked to stop (%s): %s", flow_run.name, error, url)
+                self._log.warning(
+                    "A flow run from before this task was cleared could not be asked to stop (%s). See %s",
+                    error,
+                    self._shown(flow_run),
+                )
+
+    def _shown(self, flow_run: FlowRun) -> str:
+        return f"{flow_run_url(self._transport.settings.ui_url, flow_run)} ({quoted(flow_run.name)})"

@@ -20,6 +20,9 @@ _Line = tuple[int, str, tuple[Any, ...]]
 class TaskLog:
     """Show in a task's log what a wait sees; an :class:`.client.wait.flow_run.Observer`.
 
+    Airflow's log page cuts lines off where the window ends. So a line begins with the state and the reason, and the
+    flow run's name, which may be long, is in the first line only.
+
     :param log: the task's or the trigger's logger.
     :param states: whether state changes are shown.
     :param logs: whether the flow run's log lines are shown.
@@ -30,16 +33,20 @@ class TaskLog:
         self._states = states
         self.follows_logs = logs
 
+    def show_flow_run(self, run: FlowRun, url: str) -> None:
+        """Say which flow run is waited for."""
+        self._log.info("Waiting for flow run: %s (%s)", url, quoted(run.name))
+
     def on_change(self, run: FlowRun) -> None:
         if run.state.type == "PAUSED":
-            self._log.warning("Flow run %s is in state %s", quoted(run.name), run.state)
+            self._log.warning("Flow run is in state %s. It waits until somebody resumes it.", run.state)
         elif self._states:
             when = f" since {run.state.timestamp:%H:%M:%S} UTC" if run.state.timestamp else ""
-            self._log.info("Flow run %s is in state %s%s", quoted(run.name), run.state, when)
+            self._log.info("Flow run is in state %s%s", run.state, when)
 
     def on_paused(self, run_input: RunInput | None, url: str) -> None:
-        asks = f" It asks for {run_input}." if run_input and run_input.names else ""
-        self._log.warning("It waits until somebody resumes it.%s Resume it at %s", asks, url)
+        wanted = run_input if run_input and run_input.names else "no input"
+        self._log.warning("It asks for %s. Resume it at %s", wanted, url)
         if run_input and run_input.description:
             self._log.info("The flow says about its input: %s", printable.line(run_input.description))
 
@@ -47,12 +54,11 @@ class TaskLog:
         self._log.info("There is no run of the deployment yet. Waiting for the first one.")
 
     def on_deleted(self, run: FlowRun) -> None:
-        text = "Flow run %s was deleted. According to Prefect's events it had ended in state %s."
-        self._log.warning(text, quoted(run.name), run.state)
+        self._log.warning("Flow run was deleted. According to Prefect's events it had ended in state %s.", run.state)
 
     def on_not_started(self, run: FlowRun, reasons: Sequence[str]) -> None:
         why = "; ".join(map(printable.line, reasons)) or "Prefect shows no reason"
-        self._log.warning("Flow run %s has not started yet (%s). Still waiting for it.", quoted(run.name), why)
+        self._log.warning("Flow run has not started yet (%s). Still waiting for it.", why)
 
     def on_log_line(self, record: LogRecord, task_name: str | None) -> None:
         """Show a line of the flow run at its own level, with its own time.

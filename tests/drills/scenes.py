@@ -296,7 +296,7 @@ def _last_words(play: Play) -> str:
     """What the first task instance has said at its end, without the id of the flow run."""
     index = play.indexes[0]
     flow_run_id = play.flow_runs()[index][0]["id"]
-    found = re.findall(r"Flow run \S+ did not (?:finish|start) in time\.[^\"']*asked to stop[^\"']*", play.logs(index))
+    found = re.findall(r"Flow run did not (?:finish|start) in time\.[^\"']*asked to stop[^\"']*", play.logs(index))
     return str(found[-1]).replace(flow_run_id, "…") if found else ""
 
 

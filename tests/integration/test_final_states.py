@@ -195,13 +195,12 @@ def test_a_paused_flow_run_is_waited_for_and_said_once_to_be(
     show = TaskLog.on_change
     monkeypatch.setattr(TaskLog, "on_change", lambda self, run: (show(self, run), seen.set()))
     run_id = person.run_in(("PAUSED", name), ("RUNNING", None), ("COMPLETED", None), seen=seen)
-    PrefectHook().rename_flow_run(run_id, "at rest")
     with new_dag() as dag:
         waiting("wait", run_id, deferrable, stream_states=False)
     assert run_dag(dag)["wait"].state == "success"
     text = logged()
-    [said] = [line for line in text.splitlines() if "'at rest' is in state" in line]
-    assert f"'at rest' is in state {name}" in said
+    [said] = [line for line in text.splitlines() if "Flow run is in state" in line]
+    assert f"Flow run is in state {name}" in said
     assert "It waits until somebody resumes it." in said
     assert "warning" in said.lower()
 

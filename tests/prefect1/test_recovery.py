@@ -156,7 +156,7 @@ def test_a_cleared_task_stops_its_old_run_and_starts_a_new_one(
     assert [call.name for call in server.called("create_flow_run", "cancel_flow_run")] == [
         *("create_flow_run", "cancel_flow_run", "create_flow_run")
     ]
-    assert "from before this task was cleared, was asked to stop" in ours.logged()
+    assert "A flow run from before this task was cleared was asked to stop" in ours.logged()
 
 
 def test_a_cleared_task_does_not_adopt_what_has_completed_before(ours: OurSide, server: Prefect1Server) -> None:

@@ -267,7 +267,7 @@ def test_c16_outside_a_run_an_empty_name_is_none(server: Prefect1Server, ours: O
 def test_c18_one_line_of_the_log_has_name_and_url(server: Prefect1Server, ours: OurSide, flow_id: str) -> None:
     real, done = create(server, flow_id=flow_id, run_name="mine"), ours.start(flow_id=flow_id, run_name="mine")
     assert [text.startswith(("Creating flow run", "Created flow run")) for text in real.messages].count(True) == 2
-    assert f"Created flow run 'mine': {done.xcoms['flow_run_url']}" in ours.logged()
+    assert f"Created flow run: {done.xcoms['flow_run_url']} ('mine')" in ours.logged()
     assert "Creating flow run" not in ours.logged()
 
 

@@ -236,7 +236,8 @@ def test_s15_success_is_a_return_and_a_failure_an_error_that_names_state_and_pag
         assert done.xcoms["state"] == "COMPLETED"
     else:
         assert isinstance(done.error, error)
-        assert f"Flow run {run['name']!r} ended in state {state}: so it ended. See http" in done.text
+        assert f"Flow run ended in state {state}: so it ended. See http" in done.text
+        assert f"({run['name']!r})" in done.text
         assert not done.for_good
 
 

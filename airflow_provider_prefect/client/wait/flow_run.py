@@ -213,8 +213,8 @@ async def _end_of_deleted(
 def _timeout(flow_run_id: str, state: State | None, *, finished: bool) -> WaitTimeout | StartTimeout:
     last = f"Its last known state is {str(state).rstrip('.')}." if state else "It could not be read even once."
     if finished:
-        return WaitTimeout(f"Flow run {flow_run_id} did not finish in time. {last}", flow_run_id)
-    return StartTimeout(f"Flow run {flow_run_id} did not start in time. {last}", flow_run_id)
+        return WaitTimeout(f"Flow run did not finish in time. {last} Its id is {flow_run_id}.", flow_run_id)
+    return StartTimeout(f"Flow run did not start in time. {last} Its id is {flow_run_id}.", flow_run_id)
 
 
 async def _reasons_not_started(source: FlowRunSource, run: FlowRun) -> list[str]:
@@ -238,8 +238,17 @@ def unsuccessful(run: FlowRun, url: str) -> FlowRunUnsuccessful | None:
     kind = _UNSUCCESSFUL.get(run.state.type)
     if kind is FlowRunCancelled and (run.state.message or "").startswith(_CANCELLED_BY_PREFECT):
         kind = FlowRunCancelledByPrefect
+    return kind(ended(run, url), run) if kind else None
+
+
+def ended(run: FlowRun, url: str, note: str = "") -> str:
+    """Return a message that says how a flow run ended: the state first, and the name, which may be long, last.
+
+    :param note: a sentence to follow the state.
+    """
+    note = f"{note} " if note else ""
     state = str(run.state).rstrip(".")
-    return kind(f"Flow run {printable.quoted(run.name)} ended in state {state}. See {url}", run) if kind else None
+    return f"Flow run ended in state {state}. {note}See {url} ({printable.quoted(run.name)})"
 
 
 class Poller:

@@ -74,7 +74,9 @@ class LogFollower:
         except PrefectError as error:
             if not self._in_trouble:
                 log.warning(
-                    "The log lines of flow run %s cannot be read at present: %s", self._source.flow_run_id, error
+                    "The flow run's log lines cannot be read at present (%s). Its id is %s.",
+                    error,
+                    self._source.flow_run_id,
                 )
             self._in_trouble = True
         return self._shown - before

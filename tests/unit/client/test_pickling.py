@@ -16,7 +16,7 @@ from airflow_provider_prefect.utils.events import FlowRunCancelledForGood
 from tests.unit.client.samples import seen
 
 ARGUMENTS = {
-    "message": "Flow run 'brave-otter' ended in state Failed",
+    "message": "Flow run ended in state Failed",
     "status": 422,
     "fields": ("name",),
     "text": "<!doctype html><p>Sign in",

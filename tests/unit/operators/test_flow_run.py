@@ -204,7 +204,7 @@ def test_the_log_says_whether_the_run_was_created_or_found_and_where_it_is(
     prefect: FakePrefect, context: dict[str, Any], ti: TaskInstance, logged: Callable[[], str]
 ) -> None:
     operator(idempotency_key="once", wait_for_completion=False).execute(context)
-    shown = f"flow run 'shop.summarise manual__2026-10-01': {ti.xcoms['flow_run_url']}"
+    shown = f"flow run: {ti.xcoms['flow_run_url']} ('shop.summarise manual__2026-10-01')"
     assert f"Created {shown}" in logged()
     assert f"Adopted {shown}" not in logged()
     operator(idempotency_key="once", wait_for_completion=False).execute(context)

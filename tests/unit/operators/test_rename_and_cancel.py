@@ -166,7 +166,7 @@ def test_a_flow_run_that_had_ended_is_a_success_that_says_so(
 ) -> None:
     run_id = prefect.add_flow_run(type_)
     assert cancel(flow_run_id=run_id).execute(context) == type_
-    assert f"Flow run {run_id} had ended already, in state {type_.capitalize()}" in logged()
+    assert f"Flow run had ended already, in state {type_.capitalize()}. Its id is {run_id}." in logged()
 
 
 def test_a_flow_run_that_is_cancelled_at_once_is_a_success(prefect: FakePrefect, context: dict[str, Any]) -> None:

@@ -489,7 +489,7 @@ def test_a_run_that_prefect_does_not_put_back_is_followed_by_another(
     action, run = start(prefect, SECOND, on_retry="restart")
     assert action is Action.CREATE
     assert run.id != earlier
-    assert "Prefect does not restart flow run" in logged()
+    assert "Prefect does not restart the flow run, which is in state" in logged()
 
 
 def test_a_restart_whose_answer_got_lost_is_not_asked_for_twice(prefect: FakePrefect) -> None:
