@@ -22,6 +22,7 @@ from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOpe
 from airflow_provider_prefect.provider_info import CONN_FIELDS
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 from tests.prefect1.rows import DIFFERENT, ROWS
+from tests.unit.test_public_names import CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -95,6 +96,12 @@ def test_every_page_is_in_one_toctree_and_every_link_leads_to_a_page() -> None:
             assert (page.parent / f"{target}.rst").resolve() in PAGES.values(), f"{name} links to {target}"
         in_toctrees += [(page.parent / f"{target}.rst").resolve() for target in entries]
     assert sorted([*in_toctrees, DOCS / "index.rst"]) == sorted(PAGES.values())
+
+
+def test_every_public_class_and_every_error_is_in_the_api_reference() -> None:
+    reference = "".join(page.read_text() for name, page in PAGES.items() if name.startswith("reference/"))
+    shown = set(re.findall(r"^\.\. auto(?:class|module):: airflow_provider_prefect\.(\S+)$", reference, re.MULTILINE))
+    assert {f"{module}.{name}" for module, name in CLASSES} | {"client.errors"} <= shown
 
 
 @pytest.mark.parametrize(
