@@ -23,7 +23,7 @@ _ERRORS = frozenset(
 _LOG_METHODS = ("warning", "error", "exception", "critical")
 
 _PLACEHOLDER = re.compile(r"%[-+.\d]*[a-z]")
-_END_OF_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z…]|\w+=)")
+_END_OF_SENTENCE = re.compile(r"(?<=[.!?])(?:\s+(?=[A-Z…]|\w+=)|(?=…))")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 
 _MIN_WORDS = 3

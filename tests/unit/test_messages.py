@@ -56,6 +56,7 @@ def test_a_message_has_its_file_and_line() -> None:
         ("… is so: …. Do this.", "is so"),
         ("It is … so (…). … again.", "It is … so (…)"),
         ("It is\n  so. flow_name=… does it.", "It is so"),
+        ("It is so.… Do this.", "It is so"),
         ("See docs.example.com, e.g. this.", "See docs.example.com, e.g. this"),
     ],
 )
