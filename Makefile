@@ -21,6 +21,7 @@ PREFECT_2 := prefect-2.20.26
 PREFECT_1 := prefect-1.4.1
 BENCH := airflow-bench
 CLUSTER := airflow-cluster
+DOCS := airflow-docs
 # For example: make bench BENCHMARKS='--only waiting'
 BENCHMARKS :=
 # For example: make cluster CLUSTERS='--seed 7 --only storm --tasks 100'
@@ -167,6 +168,12 @@ types: python ## Check the types
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
 	$(BIN)/mypy
 
+.PHONY: docs
+docs: python ## Build the documentation into build/docs
+	@"$(PYTHON)" tools/environments.py $(DOCS)
+	@AIRFLOW_HOME="$(CURDIR)/.envs/home/docs" .envs/$(DOCS)/bin/sphinx-build -W --keep-going -q docs build/docs
+	@echo "The documentation is in build/docs/index.html"
+
 .PHONY: package
 package: python ## Build the sdist and the wheel and check them
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
@@ -189,6 +196,7 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2026-11-22 requirements/airflow-3.3.2.in -o requirements/airflow-3.3.2.txt
 	$(LOCK) 2026-11-22 requirements/airflow-bench.in -o requirements/airflow-bench.txt
 	$(LOCK) 2026-11-22 requirements/airflow-cluster.in -o requirements/airflow-cluster.txt
+	$(LOCK) 2026-11-22 requirements/airflow-docs.in -o requirements/airflow-docs.txt
 	$(LOCK) 2026-07-01 requirements/airflow-3.2.2.in -o requirements/airflow-3.2.2.txt
 	$(LOCK) 2026-03-25 requirements/airflow-3.1.8.in -o requirements/airflow-3.1.8.txt
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt

@@ -54,10 +54,10 @@ class PrefectHook(BaseHook):
 
     Nothing is read or opened before the first call. Every call that reaches Prefect may raise
 
-    * :class:`ConfigurationError`: the connection does not exist, or one of its fields is wrong;
-    * :class:`AuthenticationError`: the credentials are missing, wrong or not allowed to do this;
-    * :class:`Unreachable`: Prefect has not answered for 60 seconds (see :meth:`with_patience`);
-    * :class:`ApiError`: Prefect has answered with another failure,
+    * :class:`.ConfigurationError`: the connection does not exist, or one of its fields is wrong;
+    * :class:`.AuthenticationError`: the credentials are missing, wrong or not allowed to do this;
+    * :class:`.Unreachable`: Prefect has not answered for 60 seconds (see :meth:`with_patience`);
+    * :class:`.ApiError`: Prefect has answered with another failure,
 
     all of them from :mod:`airflow_provider_prefect.client.errors`. The methods list only what they raise besides.
 
@@ -150,7 +150,7 @@ class PrefectHook(BaseHook):
     ) -> Created:
         """Create a flow run, exactly once however often the request has to be sent.
 
-        Values are taken in the same forms as those of :class:`PrefectStartFlowRunOperator`; ``None``, ``"None"`` and
+        Values are taken in the same forms as those of :class:`.PrefectStartFlowRunOperator`; ``None``, ``"None"`` and
         an empty text count as not given.
 
         :param deployment: ``flow/deployment``, or the id (UUID) of a deployment.

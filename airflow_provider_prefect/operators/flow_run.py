@@ -152,8 +152,8 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
         in any case.
     :param prefect_conn_id: the connection, of type ``prefect``. (templated)
     :raises AirflowFailException: an argument or the connection is wrong; no retry is made.
-    :raises FlowRunUnsuccessful: the flow run ended FAILED, CRASHED or CANCELLED: :class:`FlowRunFailed`,
-        :class:`FlowRunCrashed` or :class:`FlowRunCancelled`, which carry the ``run``.
+    :raises FlowRunUnsuccessful: the flow run ended FAILED, CRASHED or CANCELLED: :class:`.FlowRunFailed`,
+        :class:`.FlowRunCrashed` or :class:`.FlowRunCancelled`, which carry the ``run``.
     :raises FlowRunTimeout: the wait ran out of time.
     :raises FlowRunNotFound: the flow run was deleted while the task waited for it.
     :raises Unreachable: Prefect has not answered for ``max_unreachable``.

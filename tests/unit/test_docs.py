@@ -22,6 +22,7 @@ from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOpe
 from airflow_provider_prefect.provider_info import CONN_FIELDS
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 from tests.prefect1.rows import DIFFERENT, ROWS
+from tests.unit.test_public_names import CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -85,17 +86,22 @@ def test_every_piece_that_is_marked_in_an_example_is_quoted() -> None:
     assert marked == quoted
 
 
-def test_every_page_can_be_reached_and_every_link_leads_to_one() -> None:
-    linked = set()
+def test_every_page_is_in_one_toctree_and_every_link_leads_to_a_page() -> None:
+    in_toctrees = []
     for name, page in PAGES.items():
         text = page.read_text()
-        toctree = re.search(r"\.\. toctree::\n(?:   :.+\n)*\n((?:   .+\n)+)", text)
-        targets = re.findall(r":doc:`([^`<]+)`", text) + (toctree[1].split() if toctree else [])
-        for target in targets:
-            path = (page.parent / f"{target}.rst").resolve()
-            assert path in PAGES.values(), f"{name} links to {target}"
-            linked.add(path)
-    assert linked | {DOCS / "index.rst"} == set(PAGES.values())
+        toctrees = re.findall(r"^\.\. toctree::\n(?:   :.+\n)*\n((?:   .+\n)+)", text, re.MULTILINE)
+        entries = [target for toctree in toctrees for target in toctree.split()]
+        for target in entries + re.findall(r":doc:`([^`<]+)`", text):
+            assert (page.parent / f"{target}.rst").resolve() in PAGES.values(), f"{name} links to {target}"
+        in_toctrees += [(page.parent / f"{target}.rst").resolve() for target in entries]
+    assert sorted([*in_toctrees, DOCS / "index.rst"]) == sorted(PAGES.values())
+
+
+def test_every_public_class_and_every_error_is_in_the_api_reference() -> None:
+    reference = "".join(page.read_text() for name, page in PAGES.items() if name.startswith("reference/"))
+    shown = set(re.findall(r"^\.\. auto(?:class|module):: airflow_provider_prefect\.(\S+)$", reference, re.MULTILINE))
+    assert {f"{module}.{name}" for module, name in CLASSES} | {"client.errors"} <= shown
 
 
 @pytest.mark.parametrize(
