@@ -21,6 +21,7 @@ PREFECT_2 := prefect-2.20.26
 PREFECT_1 := prefect-1.4.1
 BENCH := airflow-bench
 CLUSTER := airflow-cluster
+RELEASE := release-tools
 # For example: make bench BENCHMARKS='--only waiting'
 BENCHMARKS :=
 # For example: make cluster CLUSTERS='--seed 7 --only storm --tasks 100'
@@ -167,12 +168,18 @@ types: python ## Check the types
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
 	$(BIN)/mypy
 
+# The SBOM lists what was installed with the wheel, in the versions that it was tried out with.
 .PHONY: package
-package: python ## Build the sdist and the wheel and check them
-	@"$(PYTHON)" tools/environments.py $(NEWEST)
+package: python ## Build the sdist and the wheel, check them, and run an example Dag with the wheel alone
+	@"$(PYTHON)" tools/environments.py $(RELEASE) $(PREFECT)
 	rm -rf build dist
-	$(BIN)/python -m build --no-isolation
-	$(BIN)/twine check --strict dist/*
+	.envs/$(RELEASE)/bin/python -m build --no-isolation
+	.envs/$(RELEASE)/bin/twine check --strict dist/*
+	.envs/$(RELEASE)/bin/check-wheel-contents --package airflow_provider_prefect dist/*.whl
+	@"$(PYTHON)" -m tools.wheel
+	.envs/$(RELEASE)/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json .envs/wheel/bin/python
+	@sed 's|file://$(CURDIR)/dist/||' build/sbom.json > "$$(ls dist/*.tar.gz | sed 's/.tar.gz$$/.cdx.json/')"
+	@ls -l dist
 
 # A lock file holds what was published until a day soon after its Airflow; common-compat is the exception, because
 # its newest version is what the older Airflows are supported through.
@@ -189,6 +196,7 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2026-11-22 requirements/airflow-3.3.2.in -o requirements/airflow-3.3.2.txt
 	$(LOCK) 2026-11-22 requirements/airflow-bench.in -o requirements/airflow-bench.txt
 	$(LOCK) 2026-11-22 requirements/airflow-cluster.in -o requirements/airflow-cluster.txt
+	$(LOCK) 2026-11-22 requirements/release-tools.in -o requirements/release-tools.txt
 	$(LOCK) 2026-07-01 requirements/airflow-3.2.2.in -o requirements/airflow-3.2.2.txt
 	$(LOCK) 2026-03-25 requirements/airflow-3.1.8.in -o requirements/airflow-3.1.8.txt
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt
