@@ -168,6 +168,13 @@ types: python ## Check the types
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
 	$(BIN)/mypy
 
+.PHONY: lint-workflows
+lint-workflows: python ## Check the workflow files
+	@"$(PYTHON)" tools/environments.py $(RELEASE)
+	.envs/$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.envs/$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	.envs/$(RELEASE)/bin/zizmor --offline --quiet --persona pedantic .github
+
 # The SBOM lists what was installed with the wheel, in the versions that it was tried out with.
 .PHONY: package
 package: python ## Build the sdist and the wheel, check them, and run an example Dag with the wheel alone
