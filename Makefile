@@ -69,9 +69,9 @@ test-quick: lint ## Lint, types, and the unit tests on the newest Airflow
 	@exec "$(PYTHON)" -m tools.side_by_side "$(MAKE)" test-client test-unit types
 
 .PHONY: test-all
-test-all: lint types test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 ## All the tests, on all Airflows and Prefects
-test-all: $(call if_it_runs,test-airflow-2.11.2 test-lowest)
-test-all: test-oldest-prefect
+test-all: lint ## All the tests, on all Airflows and Prefects; ends with a table
+	@exec "$(PYTHON)" -m tools.side_by_side "$(MAKE)" $(addprefix test-,airflow-3.3.2 airflow-3.2.2 airflow-3.1.8) \
+		$(call if_it_runs,test-airflow-2.11.2 test-lowest) test-oldest-prefect types
 test-airflow-3.2.2 test-airflow-3.1.8: PREFECT := $(PREFECT_BEFORE)
 
 # The tests with real servers wait for most of the time, so they are several runs of pytest side by side, each with
