@@ -105,11 +105,16 @@ def provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Prefect",
-                "python-modules": [f"{_PACKAGE}.operators.flow_run", f"{_PACKAGE}.operators.result"],
+                "python-modules": [f"{_PACKAGE}.operators.{name}" for name in ("bulk", "flow_run", "result", "resume")],
             }
         ],
         "sensors": [{"integration-name": "Prefect", "python-modules": [f"{_PACKAGE}.sensors.flow_run"]}],
-        "triggers": [{"integration-name": "Prefect", "python-modules": [f"{_PACKAGE}.triggers.flow_run"]}],
+        "triggers": [
+            {
+                "integration-name": "Prefect",
+                "python-modules": [f"{_PACKAGE}.triggers.event", f"{_PACKAGE}.triggers.flow_run"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "prefect",

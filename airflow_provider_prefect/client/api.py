@@ -14,7 +14,9 @@ from airflow_provider_prefect.client.model import (
     Created,
     FlowRun,
     LogRecord,
+    Materialization,
     NewFlowRun,
+    RunInput,
     Selected,
     Source,
     State,
@@ -96,6 +98,14 @@ class Api(Protocol):
     ) -> FlowRun | None:
         """Return the newest run of a deployment that was to start between two times. Not on Prefect 1."""
 
+    async def find_reached(
+        self, state_types: Sequence[str], deployment: str | None, tags: Sequence[str], since: datetime | None
+    ) -> list[FlowRun]:
+        """Return the flow runs in one of these states, of those that have ended only the later ones. Not on Prefect 1.
+
+        Without ``since`` the last one that has ended.
+        """
+
     async def read_changed(self, ids: Sequence[str], *, known_type: str | None, limit: int) -> list[FlowRun]:
         """Return one page of those of these flow runs whose state is not of the type ``known_type``."""
 
@@ -107,6 +117,18 @@ class Api(Protocol):
 
     async def cancel_flow_run(self, flow_run_id: str) -> State:
         """Ask the flow run to stop, and return the state that it is in then."""
+
+    async def cancel_flow_runs(self, flow_run_ids: Sequence[str]) -> dict[str, State]:
+        """Ask flow runs to stop; return the states of those that Prefect still has."""
+
+    async def pause_flow_run(self, flow_run_id: str, seconds: float) -> State:
+        """Suspend a running flow run, and return the state that it is in then. Not on Prefect 1."""
+
+    async def resume_flow_run(self, flow_run_id: str, run_input: Mapping[str, Any] | None) -> State:
+        """Let a paused or suspended flow run go on, and return its state then. Not on Prefect 1."""
+
+    async def read_run_input(self, flow_run_id: str) -> RunInput | None:
+        """Return what a paused flow run wants to be told; ``None`` if that is nothing."""
 
     async def restart_flow_run(self, flow_run_id: str) -> bool:
         """Put a flow run that has ended back to scheduled; return whether Prefect did it. Not on Prefect 1."""
@@ -130,6 +152,11 @@ class Api(Protocol):
 
     async def read_artifacts(self, flow_run_id: str, key: str) -> list[Artifact]:
         """Return the artifacts of this key, the newest first. Not on Prefect 1."""
+
+    async def read_materializations(
+        self, *, asset_key: str | None = None, flow_run_id: str | None = None, since: datetime | None = None
+    ) -> list[Materialization]:
+        """Return the later materializations of an asset or by a flow run, or the last one. Prefect 3.4 and newer."""
 
     async def read_task_runs(
         self, flow_run_id: str, *, ids: Sequence[str] = (), state_types: Sequence[str] = (), limit: int | None = None

@@ -95,6 +95,10 @@ class FlowRunNotFound(NotFound):
     """Raised when there is no such flow run: it was deleted, or belongs to another server or workspace."""
 
 
+class FlowRunNotPaused(PrefectError):
+    """Raised when a flow run that is to be resumed is not paused, or one that is to be suspended is not running."""
+
+
 class FlowRunDeleted(FlowRunNotFound):
     """Raised when a flow run was deleted while it was waited for, and nothing says how it ended."""
 

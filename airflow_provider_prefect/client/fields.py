@@ -170,6 +170,16 @@ def rows(value: Any, read: Callable[[Any], T]) -> list[T]:
     return found
 
 
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return an object.
+
+    :raises WrongShape: it is not one.
+    """
+    if not isinstance(value, Mapping):
+        raise WrongShape("", _problem(value, "an object"))
+    return value
+
+
 def text(value: Any) -> str:
     """Return ``value``, which has to be text.
 

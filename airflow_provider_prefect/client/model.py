@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,16 @@ NOT_STARTED = ("SCHEDULED", "PENDING")
 
 RESOURCE_PREFIX = "prefect.flow-run."
 """What the id of a flow run begins with in Prefect's events."""
+
+MATERIALIZED = "prefect.asset.materialization.succeeded"
+"""The event of an asset that a flow has materialized, in Prefect 3.4 and newer."""
+
+_ASSET_PROPERTIES = {
+    "name": "prefect.resource.name",
+    "description": "prefect.asset.description",
+    "url": "prefect.asset.url",
+    "owners": "prefect.asset.owners",
+}
 
 ALL = -1
 """The map index that means all runs of a mapped task, as in Prefect 1."""
@@ -277,6 +287,86 @@ class Artifact:
             data=fields.value("data"),
             flow_run_id=fields.optional_identifier("flow_run_id"),
         )
+
+
+@dataclass(frozen=True)
+class RunInput:
+    """Describe what a paused or suspended flow run wants to be told before it goes on (``wait_for_input``)."""
+
+    schema: Mapping[str, Any]
+    """The JSON schema of the input."""
+    description: str = ""
+    """What the flow's author says about it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the input's fields; those that have no default first."""
+        required = [name for name in self._required if name in self._properties]
+        return (*required, *(name for name in self._properties if name not in required))
+
+    def __str__(self) -> str:
+        """Return the fields as a person would write them: ``approved (boolean), note (string, optional)``."""
+        shown = []
+        for name in self.names:
+            kind = self._properties[name].get("type") if isinstance(self._properties[name], Mapping) else None
+            optional = "" if name in self._required else "optional"
+            told = ", ".join(part for part in (str(kind or ""), optional) if part)
+            shown.append(f"{printable.line(str(name), 60)} ({printable.line(told, 60)})" if told else str(name))
+        return ", ".join(shown)
+
+    @property
+    def _properties(self) -> Mapping[str, Any]:
+        found = self.schema.get("properties")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def _required(self) -> Sequence[str]:
+        found = self.schema.get("required")
+        return found if isinstance(found, list) else ()
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """Say that a flow run has materialized an asset of Prefect (3.4 and newer), or has failed to."""
+
+    id: str
+    """The id of its event."""
+    asset_key: str
+    succeeded: bool
+    occurred: datetime
+    flow_run_id: str | None = None
+    deployment_id: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """The asset's ``name``, ``description``, ``url`` and ``owners``, as far as it has them."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the flow has added with ``add_asset_metadata``."""
+
+    @classmethod
+    def from_json(cls, record: Any) -> Materialization:
+        """Return the materialization that an event of Prefect is about.
+
+        :raises WrongShape: a field is missing or of a wrong type.
+        """
+        fields = Fields(record)
+        resource = Fields(fields.mapping("resource"))
+        related = fields.rows("related", _role_and_id)
+        properties = {name: resource.optional_text(label) for name, label in _ASSET_PROPERTIES.items()}
+        return cls(
+            id=fields.identifier("id"),
+            asset_key=resource.text("prefect.resource.id"),
+            succeeded=fields.text("event") == MATERIALIZED,
+            occurred=fields.time("occurred"),
+            flow_run_id=next((id_ for role, id_ in related if role == "flow-run"), None),
+            deployment_id=next((id_ for role, id_ in related if role == "deployment"), None),
+            properties={name: value for name, value in properties.items() if value},
+            metadata=fields.mapping("payload"),
+        )
+
+
+def _role_and_id(record: Any) -> tuple[str, str]:
+    fields = Fields(record)
+    role = fields.optional_text("prefect.resource.role") or ""
+    return role, fields.text("prefect.resource.id").removeprefix(f"prefect.{role}.")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from airflow_provider_prefect.client.wait.flow_run import Deadlines, unsuccessfu
 from airflow_provider_prefect.client.wait.newest import NewestRun
 from airflow_provider_prefect.hooks.prefect import PATIENCE, PrefectHook
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
-from airflow_provider_prefect.utils import arguments
+from airflow_provider_prefect.utils import arguments, assets, lineage
 from airflow_provider_prefect.utils.completion import can_succeed_in_triggerer
 from airflow_provider_prefect.utils.events import (
     ConfigurationErrorForGood,
@@ -117,6 +117,8 @@ class WaitingTask(PrefectTask):
     skip_on: tuple[str, ...]
     retry_cancelled: bool
     cancel_on_kill: bool = False
+    _lineage: Any = None
+    """What OpenLineage is told at the task's end."""
     _has_resumed = False
     """Whether the task continues after a deferral, in another log than that of the trigger."""
 
@@ -239,6 +241,11 @@ class WaitingTask(PrefectTask):
         if run.state.type in self.skip_on:
             raise AirflowSkipException(f"Flow run {run.name!r} ended in state {str(run.state).rstrip('.')}. See {url}")
         error = unsuccessful(run, url)
+        materialized = [] if error else assets.read_materializations(self, hook, run)
+        if lineage.is_on():
+            self._lineage = lineage.facets(run, url, materialized)
+        if error is None:
+            assets.add_asset_events(self, cast(Mapping[str, Any], context), run, url, materialized)
         if error is None or not self.fail_on_unsuccessful:
             return
         self._show_failure(hook, run)
@@ -248,6 +255,10 @@ class WaitingTask(PrefectTask):
                 f"{error} (The task is not retried; set retry_cancelled=True to allow it.)", run
             )
         raise error
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what OpenLineage is told of the flow run. It asks for it at the end of a failed task, too."""
+        return self._lineage
 
     def _show_failure(self, hook: PrefectHook, run: FlowRun) -> None:
         """Show the flow run's last log lines and its failed task runs. A failure to read them hides no failure."""

@@ -31,8 +31,9 @@ from airflow_provider_prefect.hooks.prefect import (
 )
 from airflow_provider_prefect.links import PrefectFlowRunLink
 from airflow_provider_prefect.operators.base import CONNECTION, PrefectTask, WaitingTask, push_identity, read_existing
-from airflow_provider_prefect.utils import arguments
+from airflow_provider_prefect.utils import arguments, lineage
 from airflow_provider_prefect.utils.arguments import Field
+from airflow_provider_prefect.utils.assets import check_outlets
 from airflow_provider_prefect.utils.events import ConfigurationErrorForGood, failing_without_retry
 from airflow_provider_prefect.utils.on_kill import FlowRunStopper, TaskStopped
 from airflow_provider_prefect.utils.recovery import FlowRunStarter, task_try
@@ -52,7 +53,7 @@ _CANCELLED_FLOW_RUNS = "cancelled_flow_runs"
 """The XCom in which a cancelling task that defers keeps what it has asked to stop."""
 
 
-_NAME_A_DEPLOYMENT = "give 'flow/deployment', or the id (UUID) of a deployment."
+NAME_A_DEPLOYMENT = "give 'flow/deployment', or the id (UUID) of a deployment."
 
 
 def _result_wanted(name: str, value: Any) -> bool | str:
@@ -63,7 +64,7 @@ def _result_wanted(name: str, value: Any) -> bool | str:
     return {"True": True, "False": False}.get(found.strip(), found)
 
 
-def _missing_flow_run_id(task: BaseOperator) -> str:
+def missing_flow_run_id(task: BaseOperator) -> str:
     """Return the message for a missing flow run id, with the task that is probably meant."""
     has_dag = task.has_dag()  # type: ignore[no-untyped-call]
     before = task.get_direct_relatives(upstream=True) if has_dag else ()
@@ -145,6 +146,9 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
     :param fetch_result: ``True`` to push what the flow returned, which it has to persist as JSON; or the key of an
         artifact of the run (its rows, if it is a table). (templated)
     :param max_result_size: bytes of JSON that the result may have.
+    :param emit_assets: add what the flow run has materialized (Prefect 3.4 and newer) to the asset alias in
+        ``outlets``. An asset in ``outlets`` gets the flow run, and its materialization, in the ``extra`` of its event
+        in any case.
     :param prefect_conn_id: the connection, of type ``prefect``. (templated)
     :raises AirflowFailException: an argument or the connection is wrong; no retry is made.
     :raises FlowRunUnsuccessful: the flow run ended FAILED, CRASHED or CANCELLED: :class:`FlowRunFailed`,
@@ -155,7 +159,7 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
     """
 
     fields: ClassVar[Mapping[str, Field]] = {
-        "deployment": Field(arguments.text, way_out=_NAME_A_DEPLOYMENT),
+        "deployment": Field(arguments.text, way_out=NAME_A_DEPLOYMENT),
         "flow_name": Field(arguments.text, way_out="give the name of a flow."),
         "flow_id": Field(arguments.text, way_out="give the id (UUID) of a flow, or of a flow group."),
         "project_name": Field(arguments.text, otherwise="flow_name is looked up in all projects"),
@@ -212,6 +216,7 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
         retry_cancelled: bool = False,
         fetch_result: bool | str = False,
         max_result_size: int = MAX_RESULT_SIZE,
+        emit_assets: bool = False,
         prefect_conn_id: str = PrefectHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -222,6 +227,10 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
         if fetch_result and not wait_for_completion:
             raise ConfigurationErrorForGood(
                 "fetch_result needs wait_for_completion=True: a result is there when the flow run ends."
+            )
+        if emit_assets and not wait_for_completion:
+            raise ConfigurationErrorForGood(
+                "emit_assets needs wait_for_completion=True: what a flow run has materialized is known at its end."
             )
         if on_retry not in ("new", "restart"):
             raise ConfigurationErrorForGood(f"on_retry={on_retry!r} is neither 'new' nor 'restart'.")
@@ -262,6 +271,8 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
         self.retry_cancelled = retry_cancelled
         self.fetch_result = fetch_result
         self.max_result_size = arguments.checked_size("max_result_size", max_result_size)
+        check_outlets(self.outlets, emit_assets)
+        self.emit_assets = emit_assets
         self.prefect_conn_id = prefect_conn_id
         self.remember_given()
 
@@ -349,14 +360,15 @@ class PrefectStartFlowRunOperator(WaitingTask, BaseOperator):
         )
         source = {"deployment": self.deployment, "flow_name": self.flow_name, "flow_id": self.flow_id}
         check_one_source(**source)
+        told = {} if "job_variables" in api.unsupported else lineage.environment(context["ti"])
         new = NewFlowRun(
             parameters=self.parameters,
             name=self.run_name,
             tags=tuple(self.tags or ()),
-            labels=this_try.labels,
+            labels={**this_try.labels, **lineage.labels(told)},
             agent_labels=None if self.labels is None else tuple(self.labels),
             context={**(self.context or {}), "airflow": this_try.context},
-            job_variables=self.job_variables,
+            job_variables=lineage.with_environment(self.job_variables, told),
             run_config=self.run_config,
             work_queue_name=self.work_queue_name,
             scheduled_start_time=start,
@@ -426,7 +438,7 @@ class PrefectRenameFlowRunOperator(PrefectTask, BaseOperator):
     """
 
     fields: ClassVar[Mapping[str, Field]] = {
-        "flow_run_id": Field(arguments.text, way_out=_missing_flow_run_id),
+        "flow_run_id": Field(arguments.text, way_out=missing_flow_run_id),
         "name": Field(arguments.text, way_out="a flow run whose name is empty gets one that Prefect makes up."),
         "prefect_conn_id": CONNECTION,
     }
@@ -455,7 +467,7 @@ class PrefectRenameFlowRunOperator(PrefectTask, BaseOperator):
         with failing_without_retry():
             self.read_fields()
             if not self.flow_run_id:
-                raise ConfigurationErrorForGood(_missing_flow_run_id(self))
+                raise ConfigurationErrorForGood(missing_flow_run_id(self))
             hook = PrefectHook(self.prefect_conn_id)
             hook.rename_flow_run(self.flow_run_id, self.name)
             run = hook.read_flow_run(self.flow_run_id)
@@ -492,8 +504,8 @@ class PrefectCancelFlowRunOperator(WaitingTask, BaseOperator):
     """
 
     fields: ClassVar[Mapping[str, Field]] = {
-        "flow_run_id": Field(arguments.text, way_out=_missing_flow_run_id),
-        "deployment": Field(arguments.text, way_out=_NAME_A_DEPLOYMENT),
+        "flow_run_id": Field(arguments.text, way_out=missing_flow_run_id),
+        "deployment": Field(arguments.text, way_out=NAME_A_DEPLOYMENT),
         "tags": Field(arguments.string_list, otherwise="all live runs of the deployment are cancelled", is_list=True),
         "prefect_conn_id": CONNECTION,
     }
@@ -552,7 +564,7 @@ class PrefectCancelFlowRunOperator(WaitingTask, BaseOperator):
                 push_identity(context, run, hook.flow_run_url(run))
                 states = {run.id: self._cancel(hook, run.id)}
             else:
-                raise ConfigurationErrorForGood(_missing_flow_run_id(self))
+                raise ConfigurationErrorForGood(missing_flow_run_id(self))
         _check_agreed(states)
         if not self.wait_for_completion:
             return self._returned(states)

@@ -201,7 +201,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
             await XCom.aset(key=key, value=value, **of_ti)
 
     async def _wait(self, log: TaskLog) -> dict[str, Any]:
-        await asyncio.to_thread(_import_watcher)
+        await asyncio.to_thread(import_watcher)
         from airflow_provider_prefect.client.watcher.subscription import Subscription
 
         deadlines = Deadlines(
@@ -296,7 +296,7 @@ class PrefectFlowRunTrigger(BaseTrigger):
             self.log.warning("Flow run %s could not be asked to stop: %s", flow_run_id, error)
 
 
-def _import_watcher() -> None:
+def import_watcher() -> None:
     """Import what speaks HTTP. The first time it takes a fifth of a second, which would block the event loop."""
     import airflow_provider_prefect.client.watcher.connection  # noqa: F401
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_prefect.client import printable
-from airflow_provider_prefect.client.model import FlowRun, LogRecord, TaskRun
+from airflow_provider_prefect.client.model import FlowRun, LogRecord, RunInput, TaskRun
 from airflow_provider_prefect.client.printable import quoted
 
 _LEVELS = (50, 40, 30, 20, 10)
@@ -32,11 +32,16 @@ class TaskLog:
 
     def on_change(self, run: FlowRun) -> None:
         if run.state.type == "PAUSED":
-            text = "Flow run %s is in state %s. It waits until somebody resumes it."
-            self._log.warning(text, quoted(run.name), run.state)
+            self._log.warning("Flow run %s is in state %s", quoted(run.name), run.state)
         elif self._states:
             when = f" since {run.state.timestamp:%H:%M:%S} UTC" if run.state.timestamp else ""
             self._log.info("Flow run %s is in state %s%s", quoted(run.name), run.state, when)
+
+    def on_paused(self, run_input: RunInput | None, url: str) -> None:
+        asks = f" It asks for {run_input}." if run_input and run_input.names else ""
+        self._log.warning("It waits until somebody resumes it.%s Resume it at %s", asks, url)
+        if run_input and run_input.description:
+            self._log.info("The flow says about its input: %s", printable.line(run_input.description))
 
     def on_none_yet(self) -> None:
         self._log.info("There is no run of the deployment yet. Waiting for the first one.")

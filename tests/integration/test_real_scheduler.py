@@ -36,6 +36,7 @@ from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.processes import wait_until
 from tools.testing import to_copy
 
+ORDER_LAKE = EXAMPLE_FLOW.with_name("order_lake.py")
 OUTAGE = 60
 WRONG_PASSWORD = "wrong-password-51c9"
 LINK = "Prefect flow run"
@@ -247,6 +248,84 @@ def test_a_cancel_that_defers_remembers_what_it_has_asked_to_stop(airflow: Airfl
     assert run.until_ended() == "success"
     assert run.xcoms("cancel")["return_value"] == "CANCELLED"
     assert run.xcoms("cancel")["flow_run_id"] == run.xcoms("start")["return_value"]
+
+
+def payloads(airflow: AirflowStack, asset: str) -> list[dict[str, Any]]:
+    """What Airflow was told by the trigger that watches for an asset, the oldest first."""
+    events = airflow.api.call("GET", "/assets/events?limit=100&order_by=timestamp")["asset_events"]
+    return [event["extra"]["payload"] for event in events if event["name"] == asset]
+
+
+def run_watched(server: PrefectServer, name: str) -> str:
+    """Run a flow whose end a Dag watches for, and return the flow run's id once it has ended."""
+    [found] = server.request(
+        "POST",
+        "/deployments/filter",
+        {"deployments": {"name": {"any_": ["served"]}}, "flows": {"name": {"any_": ["quick"]}}},
+    )
+    body = {"name": name, "tags": ["watched"], "parameters": {"number": 2}}
+    run = server.request("POST", f"/deployments/{found['id']}/create_flow_run", body)
+
+    def ended() -> bool:
+        return bool(server.request("GET", f"/flow_runs/{run['id']}")["state_type"] == "COMPLETED")
+
+    wait_until(ended, f"flow run {name} has completed", 90)
+    return str(run["id"])
+
+
+def test_a_dag_starts_on_each_flow_run_once_although_the_triggerer_is_killed_between_two(
+    airflow: AirflowStack, server: PrefectServer
+) -> None:
+    for dag_id in ("on_flow_run", "on_asset"):
+        airflow.wait_for_dag(dag_id)
+    wait_until(lambda: stored_cursors(airflow) == 2, "both triggers have polled", 90)
+    first = run_watched(server, "first")
+    wait_until(lambda: len(payloads(airflow, "completed")) == 1, "Airflow knows of the first", 30)
+    time.sleep(5)  # the trigger keeps what it has sent some seconds afterwards
+    airflow.parts["triggerer"].signal(signal.SIGKILL)
+    airflow.parts["triggerer"].stop()
+    second = run_watched(server, "second")
+    assert len(payloads(airflow, "completed")) == 1
+    airflow.parts["triggerer"].start()
+    wait_until(lambda: len(payloads(airflow, "completed")) >= 2, "Airflow knows of the second", 90)
+    third = run_watched(server, "third")
+    wait_until(lambda: len(payloads(airflow, "completed")) >= 3, "Airflow knows of the third", 30)
+    time.sleep(15)  # more than a poll
+    told = payloads(airflow, "completed")
+    assert [one["flow_run_id"] for one in told] == [first, second, third]
+    one = told[0]
+    assert (one["flow_run_name"], one["state_type"], one["tags"][0]) == ("first", "COMPLETED", "watched")
+    assert one["parameter_names"] == ["number"]
+    assert one["flow_run_url"] == f"{server.ui_url}/runs/flow-run/{first}"
+    runs = airflow.api.call("GET", "/dags/on_flow_run/dagRuns")["dag_runs"]
+    reported = [
+        payload["flow_run_id"]
+        for run in runs
+        for payload in airflow.api.xcoms("on_flow_run", run["dag_run_id"], "report")["return_value"]
+    ]
+    assert sorted(reported) == sorted([first, second, third])
+
+
+def test_a_dag_starts_when_a_flow_materializes_an_asset(airflow: AirflowStack, server: PrefectServer) -> None:
+    served = server.serve(ORDER_LAKE, "order-lake/demo")
+    [found] = server.request(
+        "POST",
+        "/deployments/filter",
+        {"deployments": {"name": {"any_": ["demo"]}}, "flows": {"name": {"any_": ["order-lake"]}}},
+    )
+    server.request("POST", f"/deployments/{found['id']}/create_flow_run", {})
+    wait_until(lambda: len(payloads(airflow, "written")) >= 1, "Airflow knows of the asset", 120)
+    [told] = payloads(airflow, "written")
+    assert told["asset_key"] == "s3://lake/orders.parquet"
+    assert told["metadata"] == {"day": "2026-11-01", "rows": 120}
+    server.stop_serving(served)
+
+
+def stored_cursors(airflow: AirflowStack) -> int:
+    with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=30)) as database:
+        return int(
+            database.execute("SELECT count(*) FROM asset_state_store WHERE key = 'prefect_cursor'").fetchone()[0]
+        )
 
 
 # After the test that cancels: Prefect 3.8.8's runner hears of no cancel any more once its server was away for so long.

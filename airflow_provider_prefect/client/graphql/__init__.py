@@ -18,7 +18,7 @@ from airflow_provider_prefect.client.errors import (
 from airflow_provider_prefect.client.fields import Fields
 from airflow_provider_prefect.client.graphql.flow_runs import FlowRunQueries
 from airflow_provider_prefect.client.graphql.outputs import OutputQueries
-from airflow_provider_prefect.client.model import Artifact, FlowRun, Source
+from airflow_provider_prefect.client.model import Artifact, FlowRun, Materialization, RunInput, Source, State
 from airflow_provider_prefect.client.results.blocks import StorageBlock
 
 _SERVER = "query server { api { core_version } tenant { slug } }"
@@ -46,6 +46,9 @@ class GraphqlApi(FlowRunQueries, OutputQueries):
         ),
         "artifact_key": "artifacts have no keys. Name the task whose result is meant: task_name='<slug>'.",
         "task_name=None": "a flow's own result is not kept. Name a task by its slug, such as 'load-1'.",
+        "states": "it has no events that a Dag could start on. Start the Dag from the flow, with Airflow's REST API.",
+        "asset_key": "it has no assets.",
+        "run_input": "it has no inputs. Resume the flow run in its UI.",
         "criteria": (
             "they are the body of a request that it does not have. read_flow_runs finds flow runs by their ids."
         ),
@@ -103,6 +106,28 @@ class GraphqlApi(FlowRunQueries, OutputQueries):
         return None
 
     # What Prefect 1 does not have
+
+    async def find_reached(
+        self, state_types: Sequence[str], deployment: str | None, tags: Sequence[str], since: datetime | None
+    ) -> list[FlowRun]:
+        self._refuse("states", state_types)
+
+    async def pause_flow_run(self, flow_run_id: str, seconds: float) -> State:
+        self._refuse("run_input", flow_run_id)
+
+    async def resume_flow_run(self, flow_run_id: str, run_input: Mapping[str, Any] | None) -> State:
+        self._refuse("run_input", run_input)
+
+    async def read_run_input(self, flow_run_id: str) -> RunInput | None:
+        return None
+
+    async def cancel_flow_runs(self, flow_run_ids: Sequence[str]) -> dict[str, State]:
+        return {flow_run_id: await self.cancel_flow_run(flow_run_id) for flow_run_id in flow_run_ids}
+
+    async def read_materializations(
+        self, *, asset_key: str | None = None, flow_run_id: str | None = None, since: datetime | None = None
+    ) -> list[Materialization]:
+        self._refuse("asset_key", asset_key)
 
     async def find_flow_runs(
         self, criteria: Mapping[str, Any], *, sort: str = "ID_DESC", limit: int | None = None

@@ -5,28 +5,48 @@ Facts are from prefect 2.20.26 and 3.8.8. Routes are exact about a trailing slas
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_prefect.client import fields
-from airflow_provider_prefect.client.errors import ConfigurationError, FlowRunNotFound, InvalidRequest, NotFound
+from airflow_provider_prefect.client import fields, printable
+from airflow_provider_prefect.client.errors import (
+    ApiError,
+    ConfigurationError,
+    FlowRunNotFound,
+    FlowRunNotPaused,
+    InvalidRequest,
+    MalformedAnswer,
+    NotFound,
+)
 from airflow_provider_prefect.client.fields import Fields
 from airflow_provider_prefect.client.model import (
+    FINAL,
     LIVE,
     STATE_TYPES,
     Created,
     FlowRun,
     NewFlowRun,
+    RunInput,
     Source,
     State,
+    is_uuid,
 )
 from airflow_provider_prefect.client.rest.base import RestEndpoints
 from airflow_provider_prefect.client.transport import Request, Response
 
 _FILTER = "/flow_runs/filter"
+
+_BULK = 50
+"""The most flow runs that a server sets to another state with one request."""
+
+_WORTH_BULK = 3
+"""Flow runs from which on one such request, and another to see what came of it, are fewer than one each."""
+
+_NO_SUCH_ROUTE = (404, 405)
 
 
 @dataclass(frozen=True)
@@ -35,11 +55,13 @@ class _StateResponse:
 
     status: str
     state: State | None
+    reason: str | None = None
 
     @classmethod
     def from_json(cls, record: Any) -> _StateResponse:
         parts = Fields(record)
-        return cls(parts.text("status"), parts.optional_part("state", State.from_json))
+        reason = Fields(parts.mapping("details")).optional_text("reason")
+        return cls(parts.text("status"), parts.optional_part("state", State.from_json), reason)
 
 
 class FlowRunEndpoints(RestEndpoints):
@@ -118,6 +140,33 @@ class FlowRunEndpoints(RestEndpoints):
         found = await self.find_flow_runs(criteria, sort="EXPECTED_START_TIME_DESC", limit=1)
         return found[0] if found else None
 
+    async def find_reached(
+        self, state_types: Sequence[str], deployment: str | None, tags: Sequence[str], since: datetime | None
+    ) -> list[FlowRun]:
+        """Return the flow runs in one of ``state_types``, of a deployment (if given) and with all of ``tags``.
+
+        :param deployment: ``flow/deployment``, or the id (UUID) of a deployment.
+        :param since: of those in a final state, only what has ended later; ``None`` for the last one that has ended.
+        """
+        criteria: dict[str, Any] = {}
+        flow_runs: dict[str, Any] = {"tags": {"all_": list(tags)}} if tags else {}
+        if deployment and is_uuid(deployment):
+            flow_runs["deployment_id"] = {"any_": [deployment]}
+        elif deployment:
+            flow_name, _, name = deployment.partition("/")
+            criteria = {"flows": {"name": {"any_": [flow_name]}}, "deployments": {"name": {"any_": [name]}}}
+        found: list[FlowRun] = []
+        for is_final in (True, False):
+            types = [type_ for type_ in state_types if (type_ in FINAL) == is_final]
+            if not types:
+                continue
+            wanted = {**flow_runs, "state": {"type": {"any_": types}}}
+            if is_final and since is not None:
+                wanted["end_time"] = {"after_": since.isoformat()}
+            limit = 1 if is_final and since is None else None
+            found += await self.find_flow_runs({**criteria, "flow_runs": wanted}, sort="END_TIME_DESC", limit=limit)
+        return found
+
     async def read_changed(self, ids: Sequence[str], *, known_type: str | None, limit: int) -> list[FlowRun]:
         """Return one page of those of ``ids`` whose state is of another type than ``known_type``.
 
@@ -160,6 +209,90 @@ class FlowRunEndpoints(RestEndpoints):
             return response.state
         return (await self.read_flow_run(flow_run_id)).state
 
+    async def cancel_flow_runs(self, flow_run_ids: Sequence[str]) -> dict[str, State]:
+        """Ask flow runs to stop, many with each request where the server can (3.6.16), and return their states then.
+
+        One that Prefect no longer has is not among them.
+        """
+        states: dict[str, State] = {}
+        for begin in range(0, len(flow_run_ids), _BULK):
+            some = flow_run_ids[begin : begin + _BULK]
+            for flow_run_id in await self._cancel_at_once(some):
+                try:
+                    states[flow_run_id] = await self.cancel_flow_run(flow_run_id)
+                except FlowRunNotFound:
+                    continue
+            states.update((run.id, run.state) for run in await self.read_flow_runs(some) if run.id not in states)
+        return states
+
+    async def _cancel_at_once(self, flow_run_ids: Sequence[str]) -> Sequence[str]:
+        """Ask up to 50 flow runs to stop with one request; return those that have to be asked one by one."""
+        if len(flow_run_ids) < _WORTH_BULK:
+            return flow_run_ids
+        body = {"flow_runs": {"id": {"any_": list(flow_run_ids)}}, "state": {"type": "CANCELLING"}, "limit": _BULK}
+        try:
+            await self.transport.send(Request("POST", "/flow_runs/bulk_set_state", body))
+        except ApiError as error:
+            if error.status not in _NO_SUCH_ROUTE:
+                raise
+            return flow_run_ids
+        return ()
+
+    async def pause_flow_run(self, flow_run_id: str, seconds: float) -> State:
+        """Suspend a running flow run: its process ends at its next task, and it starts again when it is resumed.
+
+        :param seconds: after how many Prefect fails it, if it has not been resumed.
+        :raises FlowRunNotFound: Prefect has no such flow run.
+        :raises FlowRunNotPaused: it is not running, so that there is nothing to suspend.
+        """
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        details = {"pause_timeout": until.isoformat(), "pause_key": uuid.uuid4().hex, "pause_reschedule": True}
+        state = {"type": "PAUSED", "name": "Suspended", "state_details": details}
+        response = await self._set_state(flow_run_id, state, repeatable=True)
+        now = response.state if response.status == "ACCEPT" else (await self.read_flow_run(flow_run_id)).state
+        if now is None or now.type != "PAUSED":
+            raise FlowRunNotPaused(f"Flow run {flow_run_id} cannot be suspended: it is in state {now}.")
+        return now
+
+    async def resume_flow_run(self, flow_run_id: str, run_input: Mapping[str, Any] | None) -> State:
+        """Let a paused or suspended flow run go on, and return the state that it is in then.
+
+        :raises FlowRunNotFound: Prefect has no such flow run.
+        :raises FlowRunNotPaused: it does not wait to be resumed.
+        :raises InvalidRequest: Prefect refuses the input.
+        """
+        body = {} if run_input is None else {"run_input": dict(run_input)}
+        sent = await self._send_for(flow_run_id, "POST", "/resume", body)
+        response = sent.read(_StateResponse.from_json)
+        if response.status == "ACCEPT" and response.state is not None:
+            return response.state
+        if response.status == "REJECT":
+            reason = printable.shortened(response.reason or "it does not say why")
+            raise InvalidRequest(f"Prefect refuses run_input for flow run {flow_run_id}: {reason}", sent.status)
+        now = (await self.read_flow_run(flow_run_id)).state
+        if sent.resent and now.type != "PAUSED":
+            return now  # the first request has resumed it, and its response was lost
+        raise FlowRunNotPaused(f"Flow run {flow_run_id} is not paused: it is in state {now}.")
+
+    async def read_run_input(self, flow_run_id: str) -> RunInput | None:
+        """Return what a paused flow run wants to be told; ``None`` if that is nothing.
+
+        :raises FlowRunNotFound: Prefect has no such flow run.
+        """
+        keys = (await self._send_for(flow_run_id, "GET")).read(_run_input_keys)
+        if "schema" not in keys:
+            return None
+        path = f"/flow_runs/{quote(flow_run_id, safe='')}/input/"
+        try:
+            schema = await self.get(path + quote(keys["schema"], safe=""), fields.mapping)
+        except NotFound:
+            return None
+        try:
+            description = await self.get(path + quote(keys["description"], safe=""), fields.text)
+        except (KeyError, NotFound, MalformedAnswer):
+            description = ""
+        return RunInput(schema, printable.shortened(description))
+
     async def restart_flow_run(self, flow_run_id: str) -> bool:
         """Put a flow run that has ended back to scheduled, as the UI's Retry does; return whether Prefect did it.
 
@@ -189,6 +322,13 @@ class FlowRunEndpoints(RestEndpoints):
                 f"Prefect has no flow run {flow_run_id}: it was deleted, or belongs to another server or workspace.",
                 detail=error.detail,
             ) from None
+
+
+def _run_input_keys(record: Any) -> dict[str, str]:
+    """Return where a flow run keeps what it wants to be told: the keys of its inputs by what they hold."""
+    state = Fields(Fields(record).mapping("state"))
+    keys = Fields(state.mapping("state_details")).mapping("run_input_keyset")
+    return {name: key for name, key in keys.items() if isinstance(key, str)}
 
 
 def _without_large_fields(record: Any) -> FlowRun:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_prefect.client import fields
 from airflow_provider_prefect.client.errors import ApiError, NotFound
 from airflow_provider_prefect.client.fields import Fields
-from airflow_provider_prefect.client.model import FINAL, RESOURCE_PREFIX, Artifact, FlowRun, LogRecord, State, TaskRun
+from airflow_provider_prefect.client.model import (
+    FINAL,
+    MATERIALIZED,
+    RESOURCE_PREFIX,
+    Artifact,
+    FlowRun,
+    LogRecord,
+    Materialization,
+    State,
+    TaskRun,
+)
 from airflow_provider_prefect.client.paging import Pages
 from airflow_provider_prefect.client.rest.base import RestEndpoints
 from airflow_provider_prefect.client.results import formats
@@ -19,6 +29,11 @@ from airflow_provider_prefect.client.results.blocks import StorageBlock
 
 _LOGS_FILTER = "/logs/filter"
 _OLDEST_FIRST = "TIMESTAMP_ASC"
+_EVENTS_PAGE = 50
+"""The most events that a server returns at once."""
+
+_FAR_AHEAD = datetime(9999, 1, 1, tzinfo=UTC)
+"""Where events are asked for until now, those from clocks that are ahead of the server's would be left out."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,35 @@ class OutputEndpoints(RestEndpoints):
             return None
         # Whatever the server makes of the filter, nothing else is an end of this flow run.
         return next((run for run in ends if run.id == flow_run_id and run.is_final), None)
+
+    async def read_materializations(
+        self, *, asset_key: str | None = None, flow_run_id: str | None = None, since: datetime | None = None
+    ) -> list[Materialization]:
+        """Return the successful materializations of an asset, or by a flow run, the oldest first.
+
+        Events are stored up to 5 s late, and their times are of the clocks where flows run (3.8.8).
+
+        :param since: only what has happened later; ``None`` for the last one.
+        :raises NotFound: the server keeps no events (Prefect 2).
+        """
+        criteria: dict[str, Any] = {"event": {"name": [MATERIALIZED]}, "order": "DESC" if since is None else "ASC"}
+        if asset_key is not None:
+            criteria["resource"] = {"id": [asset_key]}
+        if flow_run_id is not None:
+            criteria["related"] = {"id": [f"{RESOURCE_PREFIX}{flow_run_id}"]}
+        found: dict[str, Materialization] = {}
+        while True:
+            if since is not None:
+                criteria["occurred"] = {"since": since.isoformat(), "until": _FAR_AHEAD.isoformat()}
+            body = {"filter": criteria, "limit": _EVENTS_PAGE if since is not None else 1}
+            page = await self.post(
+                "/events/filter", body, lambda parsed: Fields(parsed).rows("events", Materialization.from_json)
+            )
+            new = [one for one in page if one.id not in found]
+            found.update((one.id, one) for one in new)
+            if since is None or len(page) < _EVENTS_PAGE or not new:
+                return list(found.values())
+            since = page[-1].occurred
 
     async def _resources_of_events(self, criteria: Mapping[str, Any]) -> set[str]:
         return set(await self.post_for_rows("/events/count-by/resource", {"filter": criteria}, _resource))

@@ -31,9 +31,10 @@ from airflow_provider_prefect.client.errors import (
     Unreachable,
     WaitTimeout,
 )
-from airflow_provider_prefect.client.model import NOT_STARTED, FlowRun, LogRecord, State
+from airflow_provider_prefect.client.model import NOT_STARTED, FlowRun, LogRecord, RunInput, State
 from airflow_provider_prefect.client.retry import Patience
 from airflow_provider_prefect.client.transport import ReloadableTransport
+from airflow_provider_prefect.client.urls import flow_run_url
 from airflow_provider_prefect.client.wait.logs import LogFollower
 from airflow_provider_prefect.client.wait.trouble import Trouble, TroubleObserver, tolerate
 
@@ -78,6 +79,9 @@ class Observer(TroubleObserver, Protocol):
     def on_change(self, run: FlowRun) -> None:
         """Show the state of the flow run: at first sight, and whenever it has changed."""
 
+    def on_paused(self, run_input: RunInput | None, url: str) -> None:
+        """Say that the flow run waits to be resumed, what it asks for, and where a person can answer."""
+
     def on_deleted(self, run: FlowRun) -> None:
         """Say that the flow run was deleted, and how it had ended according to Prefect's events."""
 
@@ -117,6 +121,9 @@ class FlowRunSource(Protocol):
 
     async def reasons_not_started(self, run: FlowRun) -> list[str]:
         """Return what may keep the flow run from starting."""
+
+    def flow_run_url(self, run: FlowRun) -> str:
+        """Return the address of the flow run's page in Prefect's UI."""
 
     async def sleep(self, seconds: float) -> None:
         """Pause."""
@@ -162,6 +169,8 @@ async def wait_for_flow_run(
             warn_at = _late_start(clock(), run.expected_start_time)
         state = run.state
         observer.on_change(run)
+        if state.type == "PAUSED":
+            observer.on_paused(await _run_input(source), source.flow_run_url(run))
         if run.is_final:
             if follower and (left_out := await follower.read_last()) != 0:
                 observer.on_log_lines_left_out(left_out)
@@ -214,6 +223,14 @@ async def _reasons_not_started(source: FlowRunSource, run: FlowRun) -> list[str]
         return await source.reasons_not_started(run)
     except PrefectError:
         return []
+
+
+async def _run_input(source: FlowRunSource) -> RunInput | None:
+    """Return what a paused flow run asks for; ``None`` where it cannot be asked."""
+    try:
+        return await source.api.read_run_input(source.flow_run_id)
+    except PrefectError:
+        return None
 
 
 def unsuccessful(run: FlowRun, url: str) -> FlowRunUnsuccessful | None:
@@ -284,6 +301,9 @@ class Poller:
 
     async def reasons_not_started(self, run: FlowRun) -> list[str]:
         return await self.api.reasons_not_started(run)
+
+    def flow_run_url(self, run: FlowRun) -> str:
+        return flow_run_url(self._transport.settings.ui_url, run)
 
     async def sleep(self, seconds: float) -> None:
         await self._transport.sleep(seconds)

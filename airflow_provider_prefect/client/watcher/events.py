@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -40,6 +41,8 @@ class Event:
     """Say that a flow run has changed its state, or may be about to."""
 
     run: FlowRun
+    related: Sequence[Any] = ()
+    """What it has to do with, as Prefect has sent it: the deployment, the tags."""
 
     @property
     def flow_run_id(self) -> str:
@@ -81,7 +84,10 @@ def parse_event(text: str) -> Event | None:
         resource = event.mapping("resource")
         if not Fields(resource).text("prefect.resource.id").startswith(RESOURCE_PREFIX):
             return None
-        return Event(FlowRun.from_event(resource, event.optional_time("occurred")))
+        related = event.value("related")
+        return Event(
+            FlowRun.from_event(resource, event.optional_time("occurred")), related if isinstance(related, list) else ()
+        )
     except (ValueError, RecursionError):  # WrongShape is a ValueError
         return None
 

@@ -16,6 +16,7 @@ from airflow_provider_prefect.client.errors import AuthenticationError, FlowRunN
 from airflow_provider_prefect.client.model import FlowRun, LogRecord
 from airflow_provider_prefect.client.retry import Patience
 from airflow_provider_prefect.client.transport import ReloadableTransport
+from airflow_provider_prefect.client.urls import flow_run_url
 from airflow_provider_prefect.client.wait.flow_run import SIDE_PATIENCE
 from airflow_provider_prefect.client.wait.trouble import Trouble, TroubleObserver
 from airflow_provider_prefect.client.watcher.futures import set_future
@@ -163,6 +164,9 @@ class Subscription:
         if self._log_position is None:
             self._log_position = LogPosition(self.flow_run_id)
         return await self._subscribed().read_log_page(self._log_position, after, offset)
+
+    def flow_run_url(self, run: FlowRun) -> str:
+        return flow_run_url(self._connection.settings.ui_url, run)
 
     async def reasons_not_started(self, run: FlowRun) -> list[str]:
         return await self._subscribed().reasons_not_started(run)

@@ -35,7 +35,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -87,6 +87,7 @@ class Watcher:
         self._shared_api = make_api(SharedReads(transport, self._spawn), Patience(SIDE_PATIENCE))
         self._feed = EventFeed(transport, self)
         self._monitor = FeedMonitor()
+        self._listeners: list[Callable[[Event], None]] = []
         self._wake = asyncio.Event()
         self._changed: set[Subscription] = set()
         """Subscriptions that may be due earlier than was planned."""
@@ -96,9 +97,7 @@ class Watcher:
 
     def add(self, subscription: Subscription) -> None:
         """Poll for ``subscription`` from now on."""
-        if not self._tasks:
-            for work in (self._poll(), self._listen(), self._count()):
-                self._spawn(work)
+        self._start()
         self._subscriptions.setdefault(subscription.flow_run_id, []).append(subscription)
 
     def remove(self, subscription: Subscription) -> None:
@@ -107,6 +106,21 @@ class Watcher:
         same.remove(subscription)
         if not same:
             del self._subscriptions[subscription.flow_run_id]
+
+    @contextmanager
+    def listening(self, listener: Callable[[Event], None]) -> Iterator[None]:
+        """Tell ``listener`` of every event of the feed within a ``with`` block, of whichever flow run it is."""
+        self._start()
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def _start(self) -> None:
+        if not self._tasks:
+            for work in (self._poll(), self._listen(), self._count()):
+                self._spawn(work)
 
     def schedule(self, *subscriptions: Subscription) -> None:
         """Plan again when these subscriptions are polled."""
@@ -131,6 +145,8 @@ class Watcher:
 
     def on_event(self, event: Event) -> None:
         self._monitor.event_received(event)
+        for listener in self._listeners:
+            listener(event)
         now = _now()
         for subscription in self._subscriptions.get(event.flow_run_id, ()):
             if event.is_final:

@@ -1,0 +1,208 @@
+"""Prefect and Airflow as one system: pauses and answers, assets, bulk changes and lineage."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_prefect.client.errors import FlowRunNotPaused, InvalidRequest
+from airflow_provider_prefect.hooks.prefect import PrefectHook
+from airflow_provider_prefect.operators.bulk import PrefectBulkFlowRunOperator
+from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
+from airflow_provider_prefect.operators.resume import PrefectResumeFlowRunOperator
+from tests.integration.conftest import EXAMPLE_FLOW, prefect_is_at_least
+from tests.integration.dag_runs import AIRFLOW, run_dag
+from tools.prefect_stack import PrefectServer
+from tools.processes import wait_until
+
+PRICE_LIST = EXAMPLE_FLOW.with_name("price_list.py")
+ORDER_LAKE = EXAMPLE_FLOW.with_name("order_lake.py")
+
+needs_assets = pytest.mark.skipif(not prefect_is_at_least("3.4"), reason="Prefect has assets from 3.4 on.")
+
+
+@pytest.fixture(scope="module")
+def price_list(prefect: PrefectServer) -> Iterator[str]:
+    served = prefect.serve(PRICE_LIST, "price-list/demo")
+    yield "price-list/demo"
+    prefect.stop_serving(served)
+
+
+@pytest.fixture
+def paused(price_list: str) -> str:
+    """A flow run that waits for an answer."""
+    hook = PrefectHook()
+    run = hook.start_flow_run(price_list, parameters={"season": "spring"}).run
+    wait_until(lambda: hook.read_flow_run(run.id).state.type == "PAUSED", "the flow run is paused", 60)
+    return run.id
+
+
+def test_a_paused_flow_run_tells_what_it_asks_for(paused: str) -> None:
+    asked = PrefectHook().read_run_input(paused)
+    assert asked is not None
+    assert str(asked) == "approved (boolean), note (string, optional)"
+    assert "Are the prices of the spring season right?" in asked.description
+    PrefectHook().cancel_flow_run(paused)
+
+
+def test_a_wrong_answer_is_refused_and_a_right_one_resumes_the_flow_run(paused: str) -> None:
+    hook = PrefectHook()
+    with pytest.raises(InvalidRequest, match=r"Prefect refuses run_input.*approved"):
+        hook.resume_flow_run(paused, {"approved": "perhaps"})
+    with pytest.raises(InvalidRequest, match=r"'approved' is a required property"):
+        hook.resume_flow_run(paused)
+    assert hook.read_flow_run(paused).state.type == "PAUSED"
+    assert hook.resume_flow_run(paused, {"approved": True, "note": "well done"}).type == "RUNNING"
+    run = hook.wait_for_flow_run(paused, poll_interval=1)
+    assert hook.read_result(run) == "published the prices of the spring season: well done"
+    with pytest.raises(FlowRunNotPaused, match="is not paused"):
+        hook.resume_flow_run(paused, {"approved": True})
+    with pytest.raises(FlowRunNotPaused, match="cannot be suspended"):
+        hook.pause_flow_run(paused)
+
+
+def test_a_running_flow_run_is_suspended_and_resumed(prefect: PrefectServer) -> None:
+    hook = PrefectHook()
+    run = hook.start_flow_run("sleeping/served", parameters={"seconds": 30}).run
+    wait_until(lambda: hook.read_flow_run(run.id).state.type == "RUNNING", "it runs", 60)
+    assert str(hook.pause_flow_run(run.id, timeout=600)) == "Suspended (PAUSED)"
+    assert hook.read_run_input(run.id) is None
+    assert hook.resume_flow_run(run.id).type == "SCHEDULED"
+    hook.cancel_flow_run(run.id)
+
+
+def test_a_waiting_task_shows_what_a_paused_flow_run_asks_for_and_another_answers(
+    price_list: str, new_dag: Callable[[], Any], logged: Callable[[], str]
+) -> None:
+    hook = PrefectHook()
+    with new_dag() as dag:
+        PrefectStartFlowRunOperator(
+            task_id="start", deployment=price_list, run_name="asks", poll_interval=3, wait_for_completion=False
+        )
+    flow_run_id = run_dag(dag)["start"].xcoms["return_value"]
+    wait_until(lambda: hook.read_flow_run(flow_run_id).state.type == "PAUSED", "the flow run is paused", 60)
+    with new_dag() as other:
+        PrefectResumeFlowRunOperator(
+            task_id="resume", flow_run_id=flow_run_id, run_input='{"approved": true, "note": "from Airflow"}'
+        )
+    outcome = run_dag(other)
+    assert outcome["resume"].xcoms["return_value"] == "RUNNING"
+    assert outcome["resume"].xcoms["flow_run_id"] == flow_run_id
+    assert "It asks for approved (boolean), note (string, optional)" in logged()
+    assert hook.wait_for_flow_run(flow_run_id, poll_interval=1).state.type == "COMPLETED"
+
+
+def test_input_that_nobody_asks_for_is_refused(prefect: PrefectServer, new_dag: Callable[[], Any]) -> None:
+    hook = PrefectHook()
+    run = hook.start_flow_run("sleeping/served", parameters={"seconds": 30}).run
+    wait_until(lambda: hook.read_flow_run(run.id).state.type == "RUNNING", "it runs", 60)
+    with new_dag() as dag:
+        PrefectResumeFlowRunOperator(task_id="resume", flow_run_id=run.id, run_input={"approved": True})
+    outcome = run_dag(dag)
+    assert "and not paused" in str(outcome["resume"].error)
+    hook.pause_flow_run(run.id)
+    outcome = run_dag(dag)
+    assert "the flow run asks for no input" in str(outcome["resume"].error)
+    hook.cancel_flow_run(run.id)
+
+
+def test_many_flow_runs_are_renamed_and_cancelled_within_the_limit(
+    unserved: str, new_dag: Callable[[], Any], logged: Callable[[], str]
+) -> None:
+    hook = PrefectHook()
+    runs = [hook.start_flow_run(unserved, tags=["bulk"], run_name=f"n{n}").run for n in range(5)]
+    with new_dag() as dag:
+        arguments: dict[str, Any] = {"tags": ["bulk"], "deployment": unserved}
+        too_many = PrefectBulkFlowRunOperator(task_id="too_many", action="cancel", limit=4, **arguments)
+        look = PrefectBulkFlowRunOperator(
+            task_id="look", action="cancel", limit=5, preview_only=True, trigger_rule="all_done", **arguments
+        )
+        rename = PrefectBulkFlowRunOperator(
+            task_id="rename", action="rename", limit=5, new_name="{name} of {id}", **arguments
+        )
+        cancel = PrefectBulkFlowRunOperator(task_id="cancel", action="cancel", limit=5, **arguments)
+        too_many >> look >> rename >> cancel
+    outcome = run_dag(dag)
+    assert "More than limit=4 flow runs are meant" in str(outcome["too_many"].error)
+    assert {one["id"] for one in outcome["look"].xcoms["return_value"]} == {run.id for run in runs}
+    assert "5 flow runs are meant" in logged()
+    renamed = {one["id"]: one["name"] for one in outcome["rename"].xcoms["return_value"]}
+    assert renamed == {run.id: f"{run.name} of {run.id}" for run in runs}
+    cancelled = outcome["cancel"].xcoms["return_value"]
+    assert {one["id"]: one["state"] for one in cancelled} == {run.id: "CANCELLED" for run in runs}
+    assert {hook.read_flow_run(run.id).state.type for run in runs} == {"CANCELLED"}
+
+
+@needs_assets
+def test_what_a_flow_run_materializes_becomes_asset_events(
+    prefect: PrefectServer, new_dag: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.common.compat.sdk import Asset, AssetAlias
+
+    served = prefect.serve(ORDER_LAKE, "order-lake/demo")
+    with new_dag() as dag:
+        PrefectStartFlowRunOperator(
+            task_id="write",
+            deployment="order-lake/demo",
+            outlets=[AssetAlias("lake"), Asset("s3://lake/orders.parquet")],
+            emit_assets=True,
+            poll_interval=3,
+        )
+    outcome = run_dag(dag)
+    assert outcome["write"].state == "success"
+    events = asset_events(dag.dag_id)
+    assert {uri for uri, _ in events} == {"s3://lake/orders.parquet", "s3://lake/customers.parquet"}
+    for uri, extra in events:
+        assert extra["prefect_flow_run_id"] == outcome["write"].xcoms["flow_run_id"]
+        assert extra["prefect_asset_key"] == uri
+        if "orders" in uri:
+            assert extra["prefect_metadata"] == {"day": "2026-11-01", "rows": 120}
+    prefect.stop_serving(served)
+
+
+def asset_events(dag_id: str) -> list[tuple[str, dict[str, Any]]]:
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        if AIRFLOW < (3,):
+            from airflow.models.dataset import DatasetEvent as Event
+
+            return [(e.dataset.uri, e.extra) for e in session.query(Event).filter_by(source_dag_id=dag_id)]
+        from airflow.models.asset import AssetEvent
+
+        return [(e.asset.uri, e.extra) for e in session.query(AssetEvent).filter_by(source_dag_id=dag_id)]
+
+
+def test_openlineage_is_told_of_the_flow_run_and_the_flow_run_of_its_task(
+    prefect: PrefectServer, new_dag: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("airflow.providers.openlineage")
+    from airflow_provider_prefect.utils import lineage
+
+    monkeypatch.setenv(
+        "AIRFLOW__OPENLINEAGE__TRANSPORT",
+        json.dumps({"type": "file", "log_file_path": str(tmp_path / "events.json"), "append": True}),
+    )
+    if not lineage.is_on():
+        pytest.fail("OpenLineage is off although it has a transport")
+    with new_dag() as dag:
+        PrefectStartFlowRunOperator(
+            task_id="start",
+            deployment="quick/served",
+            poll_interval=3,
+            job_variables={"env": {"OPENLINEAGE_PARENT_ID": "the/user's/own"}},
+        )
+    outcome = run_dag(dag)
+    assert outcome["start"].state == "success"
+    run = prefect.request("GET", f"/flow_runs/{outcome['start'].xcoms['flow_run_id']}")
+    namespace, job, _ = run["labels"]["openlineage.parent"].split("/")
+    assert job == f"{dag.dag_id}.start"
+    assert run["labels"]["openlineage.root_parent"].split("/")[1] == dag.dag_id
+    assert run["job_variables"]["env"]["OPENLINEAGE_PARENT_ID"] == "the/user's/own"
+    assert run["job_variables"]["env"]["OPENLINEAGE_ROOT_PARENT_ID"] == run["labels"]["openlineage.root_parent"]
+    logging.getLogger(__name__).info("%s %s", namespace, sorted(path.name for path in tmp_path.iterdir()))
