@@ -19,9 +19,9 @@ PREFECT_BEFORE := prefect-3.8.8
 OLDEST_PREFECT := prefect-3.0.11
 PREFECT_2 := prefect-2.20.26
 PREFECT_1 := prefect-1.4.1
+RELEASE := release-tools
 BENCH := airflow-bench
 CLUSTER := airflow-cluster
-RELEASE := release-tools
 # For example: make bench BENCHMARKS='--only waiting'
 BENCHMARKS :=
 # For example: make cluster CLUSTERS='--seed 7 --only storm --tasks 100'
@@ -157,6 +157,13 @@ lint: python ## Check the style
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
 	$(BIN)/ruff check .
 
+.PHONY: lint-workflows
+lint-workflows: python ## Check the workflow files
+	@"$(PYTHON)" tools/environments.py $(RELEASE)
+	.envs/$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.envs/$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	.envs/$(RELEASE)/bin/zizmor --offline --quiet --persona pedantic .github
+
 .PHONY: format
 format: python ## Lay out the code
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
@@ -168,14 +175,6 @@ types: python ## Check the types
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
 	$(BIN)/mypy
 
-.PHONY: lint-workflows
-lint-workflows: python ## Check the workflow files
-	@"$(PYTHON)" tools/environments.py $(RELEASE)
-	.envs/$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	.envs/$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
-	.envs/$(RELEASE)/bin/zizmor --offline --quiet --persona pedantic .github
-
-# The SBOM lists what was installed with the wheel, in the versions that it was tried out with.
 .PHONY: package
 package: python ## Build the sdist and the wheel, check them, and run an example Dag with the wheel alone
 	@"$(PYTHON)" tools/environments.py $(RELEASE) $(PREFECT)
@@ -184,6 +183,7 @@ package: python ## Build the sdist and the wheel, check them, and run an example
 	.envs/$(RELEASE)/bin/twine check --strict dist/*
 	.envs/$(RELEASE)/bin/check-wheel-contents --package airflow_provider_prefect dist/*.whl
 	@"$(PYTHON)" -m tools.wheel
+# The SBOM lists what was installed with the wheel, in the versions that it was tried out with.
 	.envs/$(RELEASE)/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json .envs/wheel/bin/python
 	@sed 's|file://$(CURDIR)/dist/||' build/sbom.json > "$$(ls dist/*.tar.gz | sed 's/.tar.gz$$/.cdx.json/')"
 	@ls -l dist
@@ -203,7 +203,6 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2026-11-22 requirements/airflow-3.3.2.in -o requirements/airflow-3.3.2.txt
 	$(LOCK) 2026-11-22 requirements/airflow-bench.in -o requirements/airflow-bench.txt
 	$(LOCK) 2026-11-22 requirements/airflow-cluster.in -o requirements/airflow-cluster.txt
-	$(LOCK) 2026-11-22 requirements/release-tools.in -o requirements/release-tools.txt
 	$(LOCK) 2026-07-01 requirements/airflow-3.2.2.in -o requirements/airflow-3.2.2.txt
 	$(LOCK) 2026-03-25 requirements/airflow-3.1.8.in -o requirements/airflow-3.1.8.txt
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt
@@ -213,6 +212,7 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2024-11-20 requirements/prefect-3.0.11.in -o requirements/prefect-3.0.11.txt
 	$(LOCK) 2026-11-22 requirements/prefect-2.20.26.in -o requirements/prefect-2.20.26.txt
 	$(LOCK) 2026-11-22 requirements/prefect-1.4.1.in -o requirements/prefect-1.4.1.txt
+	$(LOCK) 2026-11-22 requirements/release-tools.in -o requirements/release-tools.txt
 
 .PHONY: clean
 clean: ## Remove the environments, the state of the demo and everything built
