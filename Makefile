@@ -178,14 +178,14 @@ types: python ## Check the types
 .PHONY: package
 package: python ## Build the sdist and the wheel, check them, and run an example Dag with the wheel alone
 	@"$(PYTHON)" tools/environments.py $(RELEASE) $(PREFECT)
-	rm -rf build dist
+	rm -rf dist
 	.envs/$(RELEASE)/bin/python -m build --no-isolation
 	.envs/$(RELEASE)/bin/twine check --strict dist/*
 	.envs/$(RELEASE)/bin/check-wheel-contents --package airflow_provider_prefect dist/*.whl
 	@"$(PYTHON)" -m tools.wheel
 # The SBOM lists what was installed with the wheel, in the versions that it was tried out with.
-	.envs/$(RELEASE)/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.json .envs/wheel/bin/python
-	@sed 's|file://$(CURDIR)/dist/||' build/sbom.json > "$$(ls dist/*.tar.gz | sed 's/.tar.gz$$/.cdx.json/')"
+	.envs/$(RELEASE)/bin/cyclonedx-py environment --output-reproducible --output-file build/wheel/sbom.json .envs/wheel/bin/python
+	@sed 's|file://$(CURDIR)/dist/||' build/wheel/sbom.json > "$$(ls dist/*.tar.gz | sed 's/.tar.gz$$/.cdx.json/')"
 	@ls -l dist
 
 # A lock file holds what was published until a day soon after its Airflow; common-compat is the exception, because
