@@ -19,6 +19,7 @@ PREFECT_BEFORE := prefect-3.8.8
 OLDEST_PREFECT := prefect-3.0.11
 PREFECT_2 := prefect-2.20.26
 PREFECT_1 := prefect-1.4.1
+RELEASE := release-tools
 BENCH := airflow-bench
 CLUSTER := airflow-cluster
 DOCS := airflow-docs
@@ -69,9 +70,9 @@ test-quick: lint ## Lint, types, and the unit tests on the newest Airflow
 	@exec "$(PYTHON)" -m tools.side_by_side "$(MAKE)" test-client test-unit types
 
 .PHONY: test-all
-test-all: lint types test-airflow-3.3.2 test-airflow-3.2.2 test-airflow-3.1.8 ## All the tests, on all Airflows and Prefects
-test-all: $(call if_it_runs,test-airflow-2.11.2 test-lowest)
-test-all: test-oldest-prefect
+test-all: lint ## All the tests, on all Airflows and Prefects; ends with a table
+	@exec "$(PYTHON)" -m tools.side_by_side "$(MAKE)" $(addprefix test-,airflow-3.3.2 airflow-3.2.2 airflow-3.1.8) \
+		$(call if_it_runs,test-airflow-2.11.2 test-lowest) test-oldest-prefect types
 test-airflow-3.2.2 test-airflow-3.1.8: PREFECT := $(PREFECT_BEFORE)
 
 # The tests with real servers wait for most of the time, so they are several runs of pytest side by side, each with
@@ -157,6 +158,13 @@ lint: python ## Check the style
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
 	$(BIN)/ruff check .
 
+.PHONY: lint-workflows
+lint-workflows: python ## Check the workflow files
+	@"$(PYTHON)" tools/environments.py $(RELEASE)
+	.envs/$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.envs/$(RELEASE)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	.envs/$(RELEASE)/bin/zizmor --offline --quiet --persona pedantic .github
+
 .PHONY: format
 format: python ## Lay out the code
 	@"$(PYTHON)" tools/environments.py $(NEWEST)
@@ -175,11 +183,17 @@ docs: python ## Build the documentation into build/docs
 	@echo "The documentation is in build/docs/index.html"
 
 .PHONY: package
-package: python ## Build the sdist and the wheel and check them
-	@"$(PYTHON)" tools/environments.py $(NEWEST)
-	rm -rf build dist
-	$(BIN)/python -m build --no-isolation
-	$(BIN)/twine check --strict dist/*
+package: python ## Build the sdist and the wheel, check them, and run an example Dag with the wheel alone
+	@"$(PYTHON)" tools/environments.py $(RELEASE) $(PREFECT)
+	rm -rf dist
+	.envs/$(RELEASE)/bin/python -m build --no-isolation
+	.envs/$(RELEASE)/bin/twine check --strict dist/*
+	.envs/$(RELEASE)/bin/check-wheel-contents --package airflow_provider_prefect dist/*.whl
+	@"$(PYTHON)" -m tools.wheel
+# The SBOM lists what was installed with the wheel, in the versions that it was tried out with.
+	.envs/$(RELEASE)/bin/cyclonedx-py environment --output-reproducible --output-file build/wheel/sbom.json .envs/wheel/bin/python
+	@sed 's|file://$(CURDIR)/dist/||' build/wheel/sbom.json > "$$(ls dist/*.tar.gz | sed 's/.tar.gz$$/.cdx.json/')"
+	@ls -l dist
 
 # A lock file holds what was published until a day soon after its Airflow; common-compat is the exception, because
 # its newest version is what the older Airflows are supported through.
@@ -206,6 +220,7 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2024-11-20 requirements/prefect-3.0.11.in -o requirements/prefect-3.0.11.txt
 	$(LOCK) 2026-11-22 requirements/prefect-2.20.26.in -o requirements/prefect-2.20.26.txt
 	$(LOCK) 2026-11-22 requirements/prefect-1.4.1.in -o requirements/prefect-1.4.1.txt
+	$(LOCK) 2026-11-22 requirements/release-tools.in -o requirements/release-tools.txt
 
 .PHONY: clean
 clean: ## Remove the environments, the state of the demo and everything built

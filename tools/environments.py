@@ -24,7 +24,7 @@ ENVIRONMENTS = ROOT / ".envs"
 REQUIREMENTS = ROOT / "requirements"
 UV = "uv==0.13.9"
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
-PACKAGING_FILES = ("setup.cfg", "setup.py", "pyproject.toml")
+PACKAGING_FILES = ("setup.cfg", "setup.py", "pyproject.toml", "airflow_provider_prefect/__init__.py")
 
 
 class SetupError(Exception):

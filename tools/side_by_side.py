@@ -2,7 +2,7 @@
 
 Tests against real servers wait most of the time, so several runs of pytest together are ready much sooner than one
 after the other. Every line of output begins with the name of its target; then come the slowest tests of all targets
-together, and the last lines say how each has ended. Whatever ends this program ends everything that it has started.
+together, and a table of how each has ended. Whatever ends this program ends everything that it has started.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SLOWEST = 15
 """How many of the slowest tests are shown."""
 
 _saying = threading.Lock()
+_KINDS = ("passed", "failed", "skipped")
 _COUNTED = re.compile(r"(\d+) (passed|failed|error|skipped)")
 _OF_MAKE = re.compile(r"\w*make(\[\d+\])?: ")
 _BAD = re.compile(r"(FAILED|ERROR) ")
@@ -37,7 +38,8 @@ _SHOWN = 20
 class Target:
     """One target of make; ``last_line`` is what it has said last, and not make; ``bad`` the tests that have failed.
 
-    ``took`` holds how long its slowest tests took, in seconds, and which.
+    ``took`` holds how long its slowest tests took, in seconds, and which; the whole target took ``seconds``, and
+    ``processor_seconds`` of a processor.
     """
 
     def __init__(self, make: str, name: str, width: int) -> None:
@@ -47,6 +49,7 @@ class Target:
         self.failed = True
         self.bad: list[str] = []
         self.took: list[tuple[float, str]] = []
+        self.seconds = self.processor_seconds = 0.0
         self._command = [make, "--no-print-directory", name]
 
     def run(self, stopped: threading.Event) -> None:
@@ -72,8 +75,16 @@ class Target:
             process.returncode = os.waitstatus_to_exitcode(status)
         reaper.forget(process.pid)
         self.failed = process.returncode != 0
-        seconds = f"{time.monotonic() - began:.0f} s in all, {used.ru_utime + used.ru_stime:.0f} s of a processor"
-        self.last_line = f"{self.last_line.strip('= ')} ({seconds})"
+        self.seconds = time.monotonic() - began
+        self.processor_seconds = used.ru_utime + used.ru_stime
+
+    def counts(self) -> dict[str, int]:
+        """How many tests have passed, failed and been skipped, as its last line says; none where it ran no tests."""
+        counts: dict[str, int] = {}
+        for number, kind in _COUNTED.findall(self.last_line):
+            kind = "failed" if kind == "error" else kind
+            counts[kind] = counts.get(kind, 0) + int(number)
+        return counts
 
     def _take(self, line: str) -> None:
         if line and not _OF_MAKE.match(line):
@@ -120,14 +131,18 @@ def summarise(targets: Sequence[Target]) -> int:
         say(f"== The {min(SLOWEST, len(took))} slowest tests")
     for seconds, test, target in took[:SLOWEST]:
         say(f"   {seconds:6.1f} s  {target.name.ljust(width)}  {test}")
-    counts = dict.fromkeys(("passed", "failed", "skipped"), 0)
+    say(f"   {'part'.ljust(width)}  result  passed  failed  skipped     time  processor")
     for target in targets:
-        say(f"== {target.label} {'FAILED' if target.failed else 'passed'}: {target.last_line}")
-        for number, kind in _COUNTED.findall(target.last_line):
-            counts["failed" if kind == "error" else kind] += int(number)
+        counts = target.counts()
+        numbers = "".join(
+            f"{counts.get(kind, 0):{len(kind) + 2}}" if counts else " " * (len(kind) + 2) for kind in _KINDS
+        )
+        times = f"{target.seconds:7.0f} s  {target.processor_seconds:7.0f} s"
+        said = "" if counts else f"  {target.last_line}"
+        say(f"== {target.label}  {'FAILED' if target.failed else 'passed'}{numbers}{times}{said}")
         for line in target.bad[:_SHOWN]:
             say(f"   {line}")
-    say(", ".join(f"{number} {kind}" for kind, number in counts.items()))
+    say(", ".join(f"{sum(target.counts().get(kind, 0) for target in targets)} {kind}" for kind in _KINDS))
     return int(any(target.failed for target in targets))
 
 

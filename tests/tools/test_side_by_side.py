@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -163,6 +164,20 @@ def test_the_slowest_tests_of_all_targets_come_before_how_each_has_ended(
         *(f"{number}.2" for number in range(19, 7, -1)), "7.5", "7.2", "6.2",
     ]  # fmt: skip
     assert "   7.5 s  second  tests/test_b.py::test_y[a b] (setup)" in summary[13]
-    assert summary[16].startswith("== first  passed: 7 passed, 2 skipped in 3.10s (")
-    assert summary[17].startswith("== second FAILED: 1 failed, 3 passed, 1 error in 3.10s (")
-    assert summary[18:] == ["   FAILED tests/test_b.py::test_y[a b] - assert 1", "10 passed, 2 failed, 2 skipped"]
+    assert summary[16].split() == ["part", "result", "passed", "failed", "skipped", "time", "processor"]
+    rows = [re.sub(r"\d+ s", "… s", line).split() for line in summary[17:19]]
+    assert rows[0] == ["==", "first", "passed", "7", "0", "2", "…", "s", "…", "s"]
+    assert rows[1] == ["==", "second", "FAILED", "3", "2", "0", "…", "s", "…", "s"]
+    assert summary[19:] == ["   FAILED tests/test_b.py::test_y[a b] - assert 1", "10 passed, 2 failed, 2 skipped"]
+    ends = [summary[16].index(word) + len(word) for word in ("passed", "failed", "skipped")]
+    assert [summary[18][end - 1] for end in ends] == ["3", "2", "0"]
+
+
+def test_a_target_without_tests_is_shown_with_what_it_has_said_last(
+    started: Callable[..., subprocess.Popen[str]],
+) -> None:
+    run = started(types="print('Success: no issues found')", tests="print('1 passed in 0.1s')")
+    said = run.communicate(timeout=60)[0].splitlines()
+    (row,) = [line for line in said if line.startswith("== types")]
+    assert re.fullmatch(r"== types  passed +\d+ s +\d+ s  Success: no issues found", row)
+    assert said[-1] == "1 passed, 0 failed, 0 skipped"
