@@ -23,8 +23,8 @@ from airflow_provider_prefect.client.transport import run as run_call
 from airflow_provider_prefect.client.wait.flow_run import Deadlines, ended, unsuccessful
 from airflow_provider_prefect.client.wait.newest import NewestRun
 from airflow_provider_prefect.hooks.prefect import PATIENCE, PrefectHook
-from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
 from airflow_provider_prefect.operators import assets
+from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
 from airflow_provider_prefect.utils import arguments, lineage
 from airflow_provider_prefect.utils.completion import can_succeed_in_triggerer
 from airflow_provider_prefect.utils.events import (

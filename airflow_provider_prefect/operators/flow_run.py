@@ -31,10 +31,10 @@ from airflow_provider_prefect.hooks.prefect import (
     check_one_source,
 )
 from airflow_provider_prefect.links import PrefectFlowRunLink
+from airflow_provider_prefect.operators.assets import check_outlets
 from airflow_provider_prefect.operators.base import CONNECTION, PrefectTask, WaitingTask, push_identity, read_existing
 from airflow_provider_prefect.utils import arguments, lineage
 from airflow_provider_prefect.utils.arguments import Field
-from airflow_provider_prefect.operators.assets import check_outlets
 from airflow_provider_prefect.utils.events import ConfigurationErrorForGood, failing_without_retry
 from airflow_provider_prefect.utils.on_kill import FlowRunStopper, TaskStopped
 from airflow_provider_prefect.utils.recovery import FlowRunStarter, task_try

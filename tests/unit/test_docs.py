@@ -13,14 +13,17 @@ from airflow_provider_prefect.client.graphql import GraphqlApi
 from airflow_provider_prefect.client.rest import RestApi
 from airflow_provider_prefect.hooks.connection import read_settings
 from airflow_provider_prefect.hooks.prefect import PrefectHook
+from airflow_provider_prefect.operators.bulk import PrefectBulkFlowRunOperator
 from airflow_provider_prefect.operators.flow_run import (
     PrefectCancelFlowRunOperator,
     PrefectRenameFlowRunOperator,
     PrefectStartFlowRunOperator,
 )
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
+from airflow_provider_prefect.operators.resume import PrefectResumeFlowRunOperator
 from airflow_provider_prefect.provider_info import CONN_FIELDS
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
+from airflow_provider_prefect.triggers.event import PrefectEventTrigger
 from tests.prefect1.rows import DIFFERENT, ROWS
 from tests.unit.test_public_names import CLASSES
 
@@ -36,6 +39,9 @@ HOW_TOS: dict[str, type[Any]] = {
     "howto/rename.rst": PrefectRenameFlowRunOperator,
     "howto/cancel.rst": PrefectCancelFlowRunOperator,
     "howto/result.rst": PrefectGetTaskRunResultOperator,
+    "howto/resume.rst": PrefectResumeFlowRunOperator,
+    "howto/bulk.rst": PrefectBulkFlowRunOperator,
+    "howto/events.rst": PrefectEventTrigger,
 }
 
 # The arguments of Prefect 1's six tasks (prefect 1.4.1).

@@ -38,7 +38,13 @@ class Waiter(WaitingTask):
 
     def __init__(self, **attributes: Any) -> None:
         self.log = Log()
-        given = {"stream_states": True, "stream_logs": False, "fail_on_unsuccessful": True, "skip_on": (), "outlets": ()}
+        given = {
+            "stream_states": True,
+            "stream_logs": False,
+            "fail_on_unsuccessful": True,
+            "skip_on": (),
+            "outlets": (),
+        }
         for name, value in {**given, "retry_cancelled": False, **attributes}.items():
             setattr(self, name, value)
 
