@@ -136,6 +136,9 @@ class ScriptedSource:
             raise self.reasons
         return list(self.reasons)
 
+    def flow_run_url(self, run: FlowRun) -> str:
+        return f"https://prefect.example/{run.id}"
+
     async def sleep(self, seconds: float) -> None:
         await self.script.sleep(seconds)
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from airflow.triggers import base
 
+from airflow_provider_prefect.client.errors import PrefectError, Unreachable
 from airflow_provider_prefect.client.model import RESOURCE_PREFIX, FlowRun, State
+from airflow_provider_prefect.client.rest import RestApi
 from airflow_provider_prefect.client.watcher.events import Event
 from airflow_provider_prefect.triggers import event
 from airflow_provider_prefect.triggers.event import PrefectEventTrigger
@@ -19,7 +21,7 @@ from tests.unit.fake_prefect import FakePrefect
 if not hasattr(base, "BaseEventTrigger"):
 
     def test_airflow_2_is_told_which_version_can() -> None:
-        with pytest.raises(ConfigurationErrorForGood, match="needs Airflow 3.0 or newer"):
+        with pytest.raises(ConfigurationErrorForGood, match="needs Airflow 3"):
             PrefectEventTrigger(deployment="sales/demo")
 
     pytest.skip("Airflow 2 starts no Dags on events", allow_module_level=True)
@@ -43,7 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event, "_STORED_AFTER", 0.05)
 
 
-def ended(prefect: FakePrefect, run_id: str, at: str, state_id: str = "") -> dict[str, Any]:
+def ended(run_id: str, at: str, state_id: str = "") -> dict[str, Any]:
     """A flow run as Prefect lists it."""
     state = {"id": state_id or f"state-of-{run_id[:8]}", "type": "COMPLETED", "name": "Completed", "timestamp": at}
     return {
@@ -73,13 +75,18 @@ async def sent(trigger: PrefectEventTrigger, number: int, within: float = 5.0) -
     return found
 
 
-def listing(prefect: FakePrefect, *answers: list[dict[str, Any]]) -> None:
-    """Let each poll find one of these lists, and the last one from then on. Each is followed by an empty page."""
-    for answer in answers[:-1]:
-        prefect.answer("POST", "/flow_runs/filter", 200, answer, times=1)
-        prefect.answer("POST", "/flow_runs/filter", 200, [], times=1)
-    prefect.answer("POST", "/flow_runs/filter", 200, answers[-1], times=1)
-    prefect.answer("POST", "/flow_runs/filter", 200, [])
+class Polls:
+    """Answers each poll with the next list of flow runs, and all later ones with the last list."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *lists: list[dict[str, Any]] | PrefectError) -> None:
+        self._lists = list(lists)
+        monkeypatch.setattr(RestApi, "find_reached", self._find)
+
+    async def _find(self, *_: Any) -> list[FlowRun]:
+        found = self._lists[0] if len(self._lists) == 1 else self._lists.pop(0)
+        if isinstance(found, PrefectError):
+            raise found
+        return [FlowRun.from_json(run) for run in found]
 
 
 @pytest.mark.parametrize(
@@ -128,43 +135,42 @@ def test_only_an_event_of_a_wanted_flow_run_and_state_makes_it_poll_at_once() ->
     asyncio.run(check())
 
 
-def test_what_happened_before_starts_nothing_and_what_happens_then_is_sent_once(prefect: FakePrefect) -> None:
+def test_what_happened_before_starts_nothing_and_what_happens_then_is_sent_once(
+    prefect: FakePrefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prefect.add_deployment("sales/demo")
-    old, new = ended(prefect, "a" * 36, "2026-01-01T00:00:00Z"), ended(prefect, "b" * 36, "2026-01-01T00:00:30Z")
+    first, second, third = (f"{number}f1f8a3c-3a29-4f4b-9d65-0d4f0e6f0c11" for number in (1, 2, 3))
+    old, new = ended(first, "2026-01-01T00:00:00Z"), ended(second, "2026-01-01T00:00:30Z")
     trigger = PrefectEventTrigger(deployment="sales/demo", poll_interval=3)
     trigger.poll_interval = 0.01
     trigger.asset_state_store = store = Store()  # type: ignore[assignment]
-    prefect.answer("POST", "/flow_runs/filter", 200, [old], times=1)  # the newest
-    listing(prefect, [old], [old], [new, old])
-
-    found = asyncio.run(sent(trigger, 2, within=2))
-    assert [one["flow_run_id"] for one in found] == ["b" * 36]
-    [payload] = found
-    assert payload["key"] == f"{'b' * 36}/state-of-bbbbbbbb"
+    Polls(monkeypatch, [old], [old], [old], [new, old])
+    [payload] = asyncio.run(sent(trigger, 2, within=1))
+    assert payload["flow_run_id"] == second
+    assert payload["key"] == f"{second}/{new['state']['id']}"
     assert payload["parameter_names"] == ["day", "token"]
     assert "hush-hush" not in str(payload)
-    assert payload["flow_run_url"].endswith(f"/runs/flow-run/{'b' * 36}")
+    assert payload["flow_run_url"].endswith(f"/flow-run/{second}")
     assert payload["key"] in store.kept["prefect_cursor"]["seen"]
 
     again = PrefectEventTrigger(deployment="sales/demo", poll_interval=3)
     again.poll_interval = 0.01
     again.asset_state_store = store  # type: ignore[assignment]
-    later = ended(prefect, "b" * 36, "2026-01-01T00:00:50Z", "after-a-restart")
-    listing(prefect, [new, old], [later, old])
-    assert [one["key"] for one in asyncio.run(sent(again, 2, within=2))] == [f"{'b' * 36}/after-a-restart"]
+    meanwhile, restarted = ended(third, "2026-01-01T00:00:40Z"), ended(second, "2026-01-01T00:00:50Z", "later-state")
+    Polls(monkeypatch, [meanwhile, new, old], [restarted, meanwhile, old])
+    found = asyncio.run(sent(again, 3, within=1))
+    assert [one["key"] for one in found] == [f"{third}/{meanwhile['state']['id']}", f"{second}/later-state"]
 
 
 def test_trouble_is_waited_out_and_a_wrong_connection_is_tried_again(
     prefect: FakePrefect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event, "_RECONNECT_AFTER", 0.01)
-    prefect.answer("POST", "/flow_runs/filter", 503, {}, times=1)
-    new = ended(prefect, "c" * 36, "2026-01-01T00:00:30Z")
-    prefect.answer("POST", "/flow_runs/filter", 200, [], times=2)
-    listing(prefect, [new])
+    new = ended("1f1f8a3c-3a29-4f4b-9d65-0d4f0e6f0c11", "2026-01-01T00:00:30Z")
+    Polls(monkeypatch, Unreachable("away"), [], [], [], [new])
     trigger = PrefectEventTrigger(tags=["nightly"], poll_interval=3)
     trigger.poll_interval = 0.01
-    assert [one["flow_run_id"] for one in asyncio.run(sent(trigger, 1, within=10))] == ["c" * 36]
+    assert [one["flow_run_id"] for one in asyncio.run(sent(trigger, 1, within=10))] == [new["id"]]
 
     monkeypatch.setenv("AIRFLOW_CONN_PREFECT_WRONG", "generic://")
     wrong = PrefectEventTrigger(tags=["nightly"], prefect_conn_id="prefect_wrong")
