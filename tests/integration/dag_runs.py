@@ -150,3 +150,17 @@ def _xcoms(dag_id: str, run_id: str) -> dict[tuple[str, int], dict[str, Any]]:
         for row in session.query(Model).filter(Model.dag_id == dag_id, Model.run_id == run_id):
             found.setdefault((row.task_id, row.map_index), {})[row.key] = value_of(row)
     return found
+
+
+def asset_events(dag_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """The URI and the ``extra`` of each asset event of a Dag's tasks."""
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        if AIRFLOW < (3,):
+            from airflow.models.dataset import DatasetEvent as Event
+
+            return [(e.dataset.uri, e.extra) for e in session.query(Event).filter_by(source_dag_id=dag_id)]
+        from airflow.models.asset import AssetEvent
+
+        return [(e.asset.uri, e.extra) for e in session.query(AssetEvent).filter_by(source_dag_id=dag_id)]

@@ -36,8 +36,10 @@ from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.processes import wait_until
 from tools.testing import to_copy
 
-ORDER_LAKE = EXAMPLE_FLOW.with_name("order_lake.py")
+ORDER_LAKE, STOCK_COUNT = EXAMPLE_FLOW.with_name("order_lake.py"), EXAMPLE_FLOW.with_name("stock_count.py")
 OUTAGE = 60
+WATCHERS = 3
+"""Asset watchers in the Dags of this module."""
 WRONG_PASSWORD = "wrong-password-51c9"
 LINK = "Prefect flow run"
 DAGS = ("example_prefect_start_flow_run", "waiting", "mapped", "failing", "sync", "refused")
@@ -64,6 +66,7 @@ def airflow(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> 
     dags.mkdir()
     for file in (
         ROOT / "example_dags" / "example_prefect_start_flow_run.py",
+        ROOT / "example_dags" / "example_prefect_events.py",
         *(Path(__file__).parent / "dags").glob("*.py"),
     ):
         shutil.copy(file, dags)
@@ -256,21 +259,22 @@ def payloads(airflow: AirflowStack, asset: str) -> list[dict[str, Any]]:
     return [event["extra"]["payload"] for event in events if event["name"] == asset]
 
 
+def start_run(server: PrefectServer, flow: str, deployment: str, **body: Any) -> str:
+    """Start a flow run as somebody else than Airflow does, and return its id."""
+    criteria = {"deployments": {"name": {"any_": [deployment]}}, "flows": {"name": {"any_": [flow]}}}
+    [found] = server.request("POST", "/deployments/filter", criteria)
+    return str(server.request("POST", f"/deployments/{found['id']}/create_flow_run", body)["id"])
+
+
 def run_watched(server: PrefectServer, name: str) -> str:
     """Run a flow whose end a Dag watches for, and return the flow run's id once it has ended."""
-    [found] = server.request(
-        "POST",
-        "/deployments/filter",
-        {"deployments": {"name": {"any_": ["served"]}}, "flows": {"name": {"any_": ["quick"]}}},
-    )
-    body = {"name": name, "tags": ["watched"], "parameters": {"number": 2}}
-    run = server.request("POST", f"/deployments/{found['id']}/create_flow_run", body)
+    flow_run_id = start_run(server, "quick", "served", name=name, tags=["watched"], parameters={"number": 2})
 
     def ended() -> bool:
-        return bool(server.request("GET", f"/flow_runs/{run['id']}")["state_type"] == "COMPLETED")
+        return bool(server.request("GET", f"/flow_runs/{flow_run_id}")["state_type"] == "COMPLETED")
 
     wait_until(ended, f"flow run {name} has completed", 90)
-    return str(run["id"])
+    return flow_run_id
 
 
 def test_a_dag_starts_on_each_flow_run_once_although_the_triggerer_is_killed_between_two(
@@ -278,7 +282,7 @@ def test_a_dag_starts_on_each_flow_run_once_although_the_triggerer_is_killed_bet
 ) -> None:
     for dag_id in ("on_flow_run", "on_asset"):
         airflow.wait_for_dag(dag_id)
-    wait_until(lambda: stored_cursors(airflow) == 2, "both triggers have polled", 90)
+    wait_until(lambda: stored_cursors(airflow) == WATCHERS, "all triggers have polled", 90)
     first = run_watched(server, "first")
     wait_until(lambda: len(payloads(airflow, "completed")) == 1, "Airflow knows of the first", 30)
     time.sleep(5)  # the trigger keeps what it has sent some seconds afterwards
@@ -308,16 +312,25 @@ def test_a_dag_starts_on_each_flow_run_once_although_the_triggerer_is_killed_bet
 
 def test_a_dag_starts_when_a_flow_materializes_an_asset(airflow: AirflowStack, server: PrefectServer) -> None:
     served = server.serve(ORDER_LAKE, "order-lake/demo")
-    [found] = server.request(
-        "POST",
-        "/deployments/filter",
-        {"deployments": {"name": {"any_": ["demo"]}}, "flows": {"name": {"any_": ["order-lake"]}}},
-    )
-    server.request("POST", f"/deployments/{found['id']}/create_flow_run", {})
+    start_run(server, "order-lake", "demo")
     wait_until(lambda: len(payloads(airflow, "written")) >= 1, "Airflow knows of the asset", 120)
     [told] = payloads(airflow, "written")
     assert told["asset_key"] == "s3://lake/orders.parquet"
     assert told["metadata"] == {"day": "2026-11-01", "rows": 120}
+    server.stop_serving(served)
+
+
+def test_the_example_of_events_starts_a_dag_run(airflow: AirflowStack, server: PrefectServer) -> None:
+    airflow.wait_for_dag("example_prefect_events")
+    served = server.serve(STOCK_COUNT, "stock-count/demo")
+    wait_until(lambda: stored_cursors(airflow) == WATCHERS, "all triggers have polled", 90)
+    start_run(server, "stock-count", "demo", name="a count", parameters={"seconds_per_shelf": 0})
+    path = "/dags/example_prefect_events/dagRuns"
+    wait_until(lambda: bool(airflow.api.call("GET", path)["dag_runs"]), "a Dag run has started", 120)
+    [started] = airflow.api.call("GET", path)["dag_runs"]
+    assert airflow.api.wait_for_run("example_prefect_events", started["dag_run_id"], 120) == "success"
+    reported = airflow.api.xcoms("example_prefect_events", started["dag_run_id"], "report")
+    assert reported["return_value"] == ["a count: Completed"]
     server.stop_serving(served)
 
 

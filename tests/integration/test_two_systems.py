@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.bulk import PrefectBulkFlowRunOperator
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
 from airflow_provider_prefect.operators.resume import PrefectResumeFlowRunOperator
-from tests.integration.conftest import EXAMPLE_FLOW, prefect_is_at_least
-from tests.integration.dag_runs import AIRFLOW, run_dag
+from tests.integration.conftest import EXAMPLE_FLOW, ROOT, prefect_is_at_least
+from tests.integration.dag_runs import asset_events, run_dag
 from tools.prefect_stack import PrefectServer
 from tools.processes import wait_until
 
@@ -139,9 +141,7 @@ def test_many_flow_runs_are_renamed_and_cancelled_within_the_limit(
 
 
 @needs_assets
-def test_what_a_flow_run_materializes_becomes_asset_events(
-    prefect: PrefectServer, new_dag: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_flow_run_materializes_becomes_asset_events(prefect: PrefectServer, new_dag: Callable[[], Any]) -> None:
     from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
     served = prefect.serve(ORDER_LAKE, "order-lake/demo")
@@ -165,29 +165,13 @@ def test_what_a_flow_run_materializes_becomes_asset_events(
     prefect.stop_serving(served)
 
 
-def asset_events(dag_id: str) -> list[tuple[str, dict[str, Any]]]:
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        if AIRFLOW < (3,):
-            from airflow.models.dataset import DatasetEvent as Event
-
-            return [(e.dataset.uri, e.extra) for e in session.query(Event).filter_by(source_dag_id=dag_id)]
-        from airflow.models.asset import AssetEvent
-
-        return [(e.asset.uri, e.extra) for e in session.query(AssetEvent).filter_by(source_dag_id=dag_id)]
-
-
-def test_openlineage_is_told_of_the_flow_run_and_the_flow_run_of_its_task(
-    prefect: PrefectServer, new_dag: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_flow_run_is_told_which_openlineage_run_it_belongs_to(
+    prefect: PrefectServer, new_dag: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("airflow.providers.openlineage")
     from airflow_provider_prefect.utils import lineage
 
-    monkeypatch.setenv(
-        "AIRFLOW__OPENLINEAGE__TRANSPORT",
-        json.dumps({"type": "file", "log_file_path": str(tmp_path / "events.json"), "append": True}),
-    )
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps({"type": "console"}))
     if not lineage.is_on():
         pytest.fail("OpenLineage is off although it has a transport")
     with new_dag() as dag:
@@ -200,9 +184,61 @@ def test_openlineage_is_told_of_the_flow_run_and_the_flow_run_of_its_task(
     outcome = run_dag(dag)
     assert outcome["start"].state == "success"
     run = prefect.request("GET", f"/flow_runs/{outcome['start'].xcoms['flow_run_id']}")
-    namespace, job, _ = run["labels"]["openlineage.parent"].split("/")
+    _, job, _ = run["labels"]["openlineage.parent"].split("/")
     assert job == f"{dag.dag_id}.start"
     assert run["labels"]["openlineage.root_parent"].split("/")[1] == dag.dag_id
     assert run["job_variables"]["env"]["OPENLINEAGE_PARENT_ID"] == "the/user's/own"
     assert run["job_variables"]["env"]["OPENLINEAGE_ROOT_PARENT_ID"] == run["labels"]["openlineage.root_parent"]
-    logging.getLogger(__name__).info("%s %s", namespace, sorted(path.name for path in tmp_path.iterdir()))
+
+
+LINEAGE = """
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
+
+with DAG("lineage", schedule=None):
+    PrefectStartFlowRunOperator(task_id="write", deployment="order-lake/demo", poll_interval=3)
+"""
+RUN = """
+import sys
+from pathlib import Path
+
+from tests.integration.dag_runs import dags_in, run_dag
+
+[dag] = dags_in(Path(sys.argv[1]))
+assert run_dag(dag).state == "success"
+"""
+
+
+@needs_assets
+def test_openlineage_is_told_of_the_flow_run_and_its_assets(prefect: PrefectServer, tmp_path: Path) -> None:
+    pytest.importorskip("airflow.providers.openlineage")
+    served = prefect.serve(ORDER_LAKE, "order-lake/demo")
+    file, events_file = tmp_path / "lineage.py", tmp_path / "events.json"
+    file.write_text(LINEAGE)
+    # A process of its own: Airflow decides when it starts whether it tells OpenLineage anything.
+    transport = {"type": "file", "log_file_path": str(events_file), "append": True}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(file)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+            "AIRFLOW__OPENLINEAGE__NAMESPACE": "nightly",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = [json.loads(line) for line in events_file.read_text().splitlines()]
+    of_task = {event["eventType"]: event for event in events if event["job"]["name"] == "lineage.write"}
+    assert set(of_task) == {"START", "COMPLETE"}
+    ended = of_task["COMPLETE"]
+    facet = ended["run"]["facets"]["prefectFlowRun"]
+    flow_run = prefect.request("GET", f"/flow_runs/{facet['flowRunId']}")
+    assert facet["flowRunName"] == flow_run["name"]
+    assert flow_run["labels"]["openlineage.parent"] == f"nightly/lineage.write/{ended['run']['runId']}"
+    assert {one["name"] for one in ended["outputs"]} == {"orders.parquet", "customers.parquet"}
+    prefect.stop_serving(served)
