@@ -25,6 +25,9 @@ from airflow_provider_prefect.client.settings import Settings
 from airflow_provider_prefect.client.urls import api_url, graphql_ui_url, graphql_url, ui_url
 from airflow_provider_prefect.provider_info import CONN_FIELDS
 
+_LONG_NAME = "extra__prefect__"
+"""What the Test button of Airflow 2 sends each field of the form with, and once more without (2.11.2)."""
+
 _KEEP_FOR = 300.0
 """Seconds for which a connection is not read again: a triggerer reads them one after the other, 50 in a second."""
 
@@ -137,6 +140,7 @@ def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Set
         raise ConfigurationError(f"The connection is of type {connection.conn_type!r}; it has to be of type 'prefect'.")
     if not isinstance(extra, Mapping):  # Airflow takes any JSON
         raise ConfigurationError(f"The connection's extra is a JSON {type(extra).__name__}, not an object.")
+    extra = {name.removeprefix(_LONG_NAME): value for name, value in extra.items()}
     unknown = sorted(set(extra) - set(CONN_FIELDS))
     if unknown:
         raise ConfigurationError(
@@ -247,7 +251,7 @@ def _headers(value: Any) -> dict[str, str]:
 
 
 def _boolean(name: str, value: Any) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    known = {"true": True, "1": True, "yes": True, "y": True, "false": False, "0": False, "no": False}
     found = known.get(str(value).strip().lower())
     if found is None:
         raise ConfigurationError(f"The connection's extra field {name} is {value!r}; it is true or false.")

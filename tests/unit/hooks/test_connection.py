@@ -278,6 +278,13 @@ def test_a_given_ui_url_wins_over_the_derived_one() -> None:
     assert settings({"ui_url": "https://ui.example.com/x/"}, host="h").ui_url == "https://ui.example.com/x"
 
 
+def test_the_test_button_of_airflow_2_sends_each_field_under_two_names() -> None:
+    fields = {"verify": "y", "timeout": "7", "api": "rest"}
+    both = fields | {f"extra__prefect__{name}": value for name, value in fields.items()}
+    found = settings(both, host="http://prefect:4200/api")
+    assert (found.verify, found.timeout, found.api) == (True, 7.0, "rest")
+
+
 # What is wrong with a connection
 
 
