@@ -25,7 +25,7 @@ def connect(airflow: AirflowStack, prefect: PrefectServer) -> None:
 
 
 def with_all_fields(prefect: PrefectServer) -> str:
-    """The connection as JSON text: of one that is stored, Airflow 3.3.2 shows no other fields, and tests no other port."""
+    """The connection as JSON text. Airflow 3.3.2 shows no other fields of a stored one, and tests none with no port."""
     connection = json.loads(together.connection_to(prefect))
     extra = {name: field["schema"].get("default") for name, field in CONN_FIELDS.items()}
     return json.dumps(connection | {"port": 0, "extra": extra | connection["extra"]})

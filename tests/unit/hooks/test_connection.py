@@ -332,6 +332,22 @@ def test_result_roots_that_are_no_texts_are_refused(value: Any) -> None:
     assert "result_roots" in refusal({"result_roots": value})
 
 
+@pytest.mark.parametrize("root", ["mnt/prefect", "s3:/bucket", "~/results"])
+def test_a_result_root_that_is_no_absolute_path_and_no_url_is_refused(root: str) -> None:
+    message = refusal({"result_roots": f"/mnt/prefect\n{root}"})
+    assert f"result_roots has {root!r}" in message
+    assert "/mnt/prefect, nor a URL, such as s3://" in message
+
+
+@pytest.mark.parametrize("value", ["prefect", "prefect.example.com/ui", "ftp://prefect.example.com", "https://"])
+def test_a_ui_url_that_is_no_web_address_is_refused(value: str) -> None:
+    assert f"ui_url is {value!r}; it is an http or https URL" in refusal({"ui_url": value})
+
+
+def test_a_key_without_its_certificate_is_refused() -> None:
+    assert "client_key but no client_certificate" in refusal({"client_key": "/etc/ssl/airflow.key"})
+
+
 @pytest.mark.parametrize("kind", ["postgres", "http", "", None])
 def test_a_connection_of_another_type_is_refused(kind: str | None) -> None:
     assert "'prefect'" in refusal(conn_type=kind)
