@@ -317,9 +317,9 @@ def form_widgets(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         common = {"label": spec["label"], "description": spec["description"], "default": schema.get("default")}
         if "boolean" in schema["type"]:
             return BooleanField(**common)
-        if schema.get("format") == "password":
+        if schema.get("format") == "password" or "object" in schema["type"]:  # it has secrets, which Airflow 2 shows
             return PasswordField(widget=BS3PasswordFieldWidget(), **common)
-        if schema.get("format") == "multiline" or "object" in schema["type"]:
+        if schema.get("format") == "multiline":
             return StringField(widget=BS3TextAreaFieldWidget(), **common)
         return StringField(widget=BS3TextFieldWidget(), **common)
 

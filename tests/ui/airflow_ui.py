@@ -190,7 +190,9 @@ class Airflow3Ui(AirflowUi):
     def label(self, name: str) -> str:
         self.open_section("Standard Fields" if name in STANDARD else "Extra Fields")
         if name in STANDARD:
-            root = self.dialog.locator("[data-scope=field][data-part=root]").filter(has=self.page.locator(f"[name={name}]"))
+            root = self.dialog.locator("[data-scope=field][data-part=root]").filter(
+                has=self.page.locator(f"[name={name}]")
+            )
         else:
             root = self._root(name)
         return root.locator("label").first.inner_text().strip()

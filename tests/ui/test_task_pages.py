@@ -81,9 +81,12 @@ def test_the_link_of_each_mapped_task_leads_to_its_own_flow_run(
 def test_nothing_that_matters_in_the_log_is_cut_off(ui: AirflowUi, failed: Run) -> None:
     flow_run = failed.flow_run()
     ui.open_log(failed.dag_id, failed.run_id, "start")
-    assert ui.overhang(f"Created flow run: {flow_run['flow_run_url']}") < 0
-    assert ui.overhang("Flow run is in state Failed: Flow run encountered an exception: ValueError: the well is dry") < 0
-    assert ui.overhang("FlowRunFailed: Flow run ended in state Failed: ValueError: the well is dry.") < 0
+    assert ui.overhang("Created flow run: ") < 0
+    assert ui.overhang(flow_run["flow_run_url"]) < 0
+    assert (
+        ui.overhang("Flow run is in state Failed: Flow run encountered an exception: ValueError: the well is dry") < 0
+    )
+    assert ui.overhang("Flow run ended in state Failed: ValueError: the well is dry.") < 0
     if isinstance(ui, Airflow3Ui):
         take_picture("log", ui.page)
 
