@@ -23,6 +23,7 @@ RELEASE := release-tools
 BENCH := airflow-bench
 CLUSTER := airflow-cluster
 DOCS := airflow-docs
+UI := test-ui
 # For example: make bench BENCHMARKS='--only waiting'
 BENCHMARKS :=
 # For example: make cluster CLUSTERS='--seed 7 --only storm --tasks 100'
@@ -72,7 +73,7 @@ test-quick: lint ## Lint, types, and the unit tests on the newest Airflow
 .PHONY: test-all
 test-all: lint ## All the tests, on all Airflows and Prefects; ends with a table
 	@exec "$(PYTHON)" -m tools.side_by_side "$(MAKE)" $(addprefix test-,airflow-3.3.2 airflow-3.2.2 airflow-3.1.8) \
-		$(call if_it_runs,test-airflow-2.11.2 test-lowest) test-oldest-prefect types
+		$(call if_it_runs,test-airflow-2.11.2 test-lowest) test-oldest-prefect test-ui types
 test-airflow-3.2.2 test-airflow-3.1.8: PREFECT := $(PREFECT_BEFORE)
 
 # The tests with real servers wait for most of the time, so they are several runs of pytest side by side, each with
@@ -120,6 +121,17 @@ $(TEST_AIRFLOWS): test-%: python
 	@"$(PYTHON)" tools/environments.py $* $(PREFECT) $(PREFECT_2) $(PREFECT_1)
 	@echo "== Tests on $*"
 	@exec "$(PYTHON)" -m tools.testing $* $(PREFECT) $(PREFECT_2) $(PREFECT_1) $(TESTS)
+
+# What people see in Airflow's UI, in a browser; skipped where there is none.
+ON_SCREEN := $(NEWEST) $(call if_it_runs,$(OLDEST))
+.PHONY: test-ui pictures
+test-ui: python ## Use Airflow's UI in a browser: the connection's form, links and logs
+	@"$(PYTHON)" tools/environments.py $(UI) $(ON_SCREEN) $(PREFECT)
+	@AIRFLOWS="$(ON_SCREEN)" PREFECT=$(PREFECT) exec .envs/$(UI)/bin/python -m pytest tests/ui
+
+pictures: python ## Take the pictures in docs/images anew
+	@"$(PYTHON)" tools/environments.py $(UI) $(NEWEST) $(PREFECT)
+	@AIRFLOWS=$(NEWEST) PREFECT=$(PREFECT) PICTURES=1 exec .envs/$(UI)/bin/python -m pytest tests/ui -k "every_field or button or deferred or cut_off"
 
 .PHONY: test-prefect1
 test-prefect1: python ## Compare with the real client of Prefect 1, row by row
@@ -211,6 +223,7 @@ lock: python ## Resolve the lock files of all environments anew
 	$(LOCK) 2026-11-22 requirements/airflow-bench.in -o requirements/airflow-bench.txt
 	$(LOCK) 2026-11-22 requirements/airflow-cluster.in -o requirements/airflow-cluster.txt
 	$(LOCK) 2026-11-22 requirements/airflow-docs.in -o requirements/airflow-docs.txt
+	$(LOCK) 2026-11-22 requirements/test-ui.in -o requirements/test-ui.txt
 	$(LOCK) 2026-07-01 requirements/airflow-3.2.2.in -o requirements/airflow-3.2.2.txt
 	$(LOCK) 2026-03-25 requirements/airflow-3.1.8.in -o requirements/airflow-3.1.8.txt
 	$(LOCK) 2026-03-20 requirements/airflow-2.11.2.in -o requirements/airflow-2.11.2.txt

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from pathlib import Path
 
+from airflow_provider_prefect.provider_info import CONN_FIELDS
 from tools import together, web
 from tools.airflow_stack import AirflowStack
 from tools.prefect_stack import PrefectServer
@@ -19,7 +21,14 @@ def connect(airflow: AirflowStack, prefect: PrefectServer) -> None:
     """Keep the connection in Airflow's database, where a person sees it and can change it."""
     with contextlib.suppress(StackError):  # The first time there is none.
         airflow.command("connections", "delete", together.CONNECTION)
-    airflow.command("connections", "add", together.CONNECTION, "--conn-json", together.connection_to(prefect))
+    airflow.command("connections", "add", together.CONNECTION, "--conn-json", with_all_fields(prefect))
+
+
+def with_all_fields(prefect: PrefectServer) -> str:
+    """The connection as JSON text. Airflow 3.3.2 shows no other fields of a stored one, and tests none with no port."""
+    connection = json.loads(together.connection_to(prefect))
+    extra = {name: field["schema"].get("default") for name, field in CONN_FIELDS.items()}
+    return json.dumps(connection | {"port": 0, "extra": extra | connection["extra"]})
 
 
 def run(state: Path) -> None:

@@ -25,6 +25,9 @@ from airflow_provider_prefect.client.settings import Settings
 from airflow_provider_prefect.client.urls import api_url, graphql_ui_url, graphql_url, ui_url
 from airflow_provider_prefect.provider_info import CONN_FIELDS
 
+_LONG_NAME = "extra__prefect__"
+"""What the Test button of Airflow 2 sends each field of the form with, and once more without (2.11.2)."""
+
 _KEEP_FOR = 300.0
 """Seconds for which a connection is not read again: a triggerer reads them one after the other, 50 in a second."""
 
@@ -137,6 +140,7 @@ def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Set
         raise ConfigurationError(f"The connection is of type {connection.conn_type!r}; it has to be of type 'prefect'.")
     if not isinstance(extra, Mapping):  # Airflow takes any JSON
         raise ConfigurationError(f"The connection's extra is a JSON {type(extra).__name__}, not an object.")
+    extra = {name.removeprefix(_LONG_NAME): value for name, value in extra.items()}
     unknown = sorted(set(extra) - set(CONN_FIELDS))
     if unknown:
         raise ConfigurationError(
@@ -147,11 +151,16 @@ def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Set
     address = _address(connection)
     exact = _exact(api, given.get("exact_api_url", False))
     url = api_url(address, exact=exact) if api == "rest" else graphql_url(address)
-    given_ui = _text("ui_url", given)
+    given_ui = _ui_url(_text("ui_url", given))
     login, password = connection.login or None, connection.password or None
     if login and not password:
         raise ConfigurationError(
             "The connection has a login but no password. An API key goes into the password, without a login."
+        )
+    client_certificate, client_key = _text("client_certificate", given), _text("client_key", given)
+    if client_key and not client_certificate:
+        raise ConfigurationError(
+            "The connection has the extra field client_key but no client_certificate, which the key belongs to."
         )
     return Settings(
         api_url=url,
@@ -164,8 +173,8 @@ def settings_from(connection: ConnectionFields, extra: Mapping[str, Any]) -> Set
         headers=_headers(given.get("secret_headers", {})),
         verify=_boolean("verify", given.get("verify", True)),
         ca_file=_text("ca_file", given),
-        client_certificate=_text("client_certificate", given),
-        client_key=_text("client_key", given),
+        client_certificate=client_certificate,
+        client_key=client_key,
         proxy=_text("proxy", given),
         timeout=_seconds("timeout", given.get("timeout", 30)),
         result_roots=_roots(given.get("result_roots", ())),
@@ -198,6 +207,15 @@ def _tenant_id(api: str, value: str | None) -> str | None:
         )
     if value is not None and not is_uuid(value):
         raise ConfigurationError(f"The connection's extra field tenant_id is {value!r}, which is not a UUID.")
+    return value
+
+
+def _ui_url(value: str | None) -> str | None:
+    if value is not None and not re.match(r"https?://[^/]", value.strip()):
+        raise ConfigurationError(
+            f"The connection's extra field ui_url is {value!r}; it is an http or https URL, such as "
+            "https://prefect.example.com."
+        )
     return value
 
 
@@ -247,7 +265,7 @@ def _headers(value: Any) -> dict[str, str]:
 
 
 def _boolean(name: str, value: Any) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    known = {"true": True, "1": True, "yes": True, "y": True, "false": False, "0": False, "no": False}
     found = known.get(str(value).strip().lower())
     if found is None:
         raise ConfigurationError(f"The connection's extra field {name} is {value!r}; it is true or false.")
@@ -270,7 +288,14 @@ def _roots(value: Any) -> tuple[str, ...]:
     roots = re.split(r"[,\n]", value) if isinstance(value, str) else value
     if not isinstance(roots, list | tuple) or not all(isinstance(root, str) for root in roots):
         raise ConfigurationError("The connection's extra field result_roots is neither a string nor a list of strings.")
-    return tuple(root.strip() for root in roots if root.strip())
+    found = tuple(root.strip() for root in roots if root.strip())
+    for root in found:
+        if not root.startswith("/") and "://" not in root:
+            raise ConfigurationError(
+                f"The connection's extra field result_roots has {root!r}, which is neither an absolute path, such as "
+                "/mnt/prefect, nor a URL, such as s3://aws_default@bucket/prefix."
+            )
+    return found
 
 
 # The form of Airflow before 3.2
@@ -292,9 +317,9 @@ def form_widgets(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         common = {"label": spec["label"], "description": spec["description"], "default": schema.get("default")}
         if "boolean" in schema["type"]:
             return BooleanField(**common)
-        if schema.get("format") == "password":
+        if schema.get("format") == "password" or "object" in schema["type"]:  # it has secrets, which Airflow 2 shows
             return PasswordField(widget=BS3PasswordFieldWidget(), **common)
-        if schema.get("format") == "multiline" or "object" in schema["type"]:
+        if schema.get("format") == "multiline":
             return StringField(widget=BS3TextAreaFieldWidget(), **common)
         return StringField(widget=BS3TextFieldWidget(), **common)
 

@@ -41,7 +41,7 @@ class TaskLog:
         if run.state.type == "PAUSED":
             self._log.warning("Flow run is in state %s. It waits until somebody resumes it.", run.state)
         elif self._states:
-            when = f" since {run.state.timestamp:%H:%M:%S} UTC" if run.state.timestamp else ""
+            when = f" (since {run.state.timestamp:%H:%M:%S} UTC)" if run.state.timestamp else ""
             self._log.info("Flow run is in state %s%s", run.state, when)
 
     def on_paused(self, run_input: RunInput | None, url: str) -> None:

@@ -116,7 +116,7 @@ def test_lines_are_not_shown_unless_asked_for_but_states_are(
     assert numbers(text) == []
     assert "('a quiet run')" in text
     # Of the two flow runs only one shows its states.
-    assert len(re.findall(r"Flow run is in state Completed since \d\d:\d\d:\d\d UTC", text)) == 1
+    assert len(re.findall(r"Flow run is in state Completed \(since \d\d:\d\d:\d\d UTC\)", text)) == 1
 
 
 # Failures

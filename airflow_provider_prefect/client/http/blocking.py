@@ -89,7 +89,7 @@ class BlockingTransport:
         if settings.ca_file or settings.client_certificate:
             common.tls(settings)  # explains what is wrong with such a file; requests only reports a lost connection
         self._session.verify = common.authorities(settings) if settings.verify else False
-        if settings.client_certificate:
+        if settings.client_certificate and settings.api_url.startswith("https:"):
             key = settings.client_key
             self._session.cert = (settings.client_certificate, key) if key else settings.client_certificate
         proxy = common.proxy(settings)

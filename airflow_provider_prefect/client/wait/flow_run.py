@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -57,6 +57,9 @@ _CANCELLED_BY_PREFECT = (
     "State changed by Automation",
 )
 """How the messages of states begin in which Prefect itself has cancelled a flow run (prefect 3.8.8)."""
+
+_PREFECTS_OWN_WORDS = "Flow run encountered an exception: "
+"""How the message of a flow run begins that has raised an error: the error is what has to be seen (prefect 3.9.1)."""
 
 _UNSUCCESSFUL = {"FAILED": FlowRunFailed, "CRASHED": FlowRunCrashed, "CANCELLED": FlowRunCancelled}
 
@@ -247,7 +250,8 @@ def ended(run: FlowRun, url: str, note: str = "") -> str:
     :param note: a sentence to follow the state.
     """
     note = f"{note} " if note else ""
-    state = str(run.state).rstrip(".")
+    message = (run.state.message or "").removeprefix(_PREFECTS_OWN_WORDS) or None
+    state = str(replace(run.state, message=message)).rstrip(".")
     return f"Flow run ended in state {state}. {note}See {url} ({printable.quoted(run.name)})"
 
 

@@ -278,6 +278,13 @@ def test_a_given_ui_url_wins_over_the_derived_one() -> None:
     assert settings({"ui_url": "https://ui.example.com/x/"}, host="h").ui_url == "https://ui.example.com/x"
 
 
+def test_the_test_button_of_airflow_2_sends_each_field_under_two_names() -> None:
+    fields = {"verify": "y", "timeout": "7", "api": "rest"}
+    both = fields | {f"extra__prefect__{name}": value for name, value in fields.items()}
+    found = settings(both, host="http://prefect:4200/api")
+    assert (found.verify, found.timeout, found.api) == (True, 7.0, "rest")
+
+
 # What is wrong with a connection
 
 
@@ -323,6 +330,22 @@ def test_a_text_field_that_is_no_text_is_refused(name: str) -> None:
 @pytest.mark.parametrize("value", [5, [5], {"a": "b"}])
 def test_result_roots_that_are_no_texts_are_refused(value: Any) -> None:
     assert "result_roots" in refusal({"result_roots": value})
+
+
+@pytest.mark.parametrize("root", ["mnt/prefect", "s3:/bucket", "~/results"])
+def test_a_result_root_that_is_no_absolute_path_and_no_url_is_refused(root: str) -> None:
+    message = refusal({"result_roots": f"/mnt/prefect\n{root}"})
+    assert f"result_roots has {root!r}" in message
+    assert "/mnt/prefect, nor a URL, such as s3://" in message
+
+
+@pytest.mark.parametrize("value", ["prefect", "prefect.example.com/ui", "ftp://prefect.example.com", "https://"])
+def test_a_ui_url_that_is_no_web_address_is_refused(value: str) -> None:
+    assert f"ui_url is {value!r}; it is an http or https URL" in refusal({"ui_url": value})
+
+
+def test_a_key_without_its_certificate_is_refused() -> None:
+    assert "client_key but no client_certificate" in refusal({"client_key": "/etc/ssl/airflow.key"})
 
 
 @pytest.mark.parametrize("kind", ["postgres", "http", "", None])
@@ -525,10 +548,10 @@ def test_the_legacy_form_has_the_same_defaults_and_help(drawn: dict[str, Any]) -
 def test_the_legacy_form_draws_each_field_after_its_kind(drawn: dict[str, Any]) -> None:
     kinds = {name: type(field).__name__ for name, field in drawn.items()}
     assert kinds.pop("verify") == kinds.pop("exact_api_url") == "BooleanField"
-    assert kinds.pop("proxy") == "PasswordField"
+    assert kinds.pop("proxy") == kinds.pop("secret_headers") == "PasswordField"
     assert set(kinds.values()) == {"StringField"}
     many_lines = {name for name, field in drawn.items() if type(field.widget).__name__ == "BS3TextAreaFieldWidget"}
-    assert many_lines == {"secret_headers", "result_roots"}
+    assert many_lines == {"result_roots"}
 
 
 def test_airflow_2_shows_the_fields_only_if_it_knows_the_kind_of_each(drawn: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def line(message: str = "done", level: int = 20) -> LogRecord:
 
 def test_a_change_of_state_is_shown_with_its_time_its_name_and_its_message(log: Log) -> None:
     TaskLog(log).on_change(in_state("FAILED", "TimedOut", "too slow"))
-    assert log.told == ["INFO Flow run is in state TimedOut (FAILED): too slow since 12:00:01 UTC"]
+    assert log.told == ["INFO Flow run is in state TimedOut (FAILED): too slow (since 12:00:01 UTC)"]
 
 
 def test_a_state_without_a_time_is_shown_without_one(log: Log) -> None:

@@ -167,6 +167,12 @@ def test_each_way_to_end_badly_has_its_own_error(type_: str, kind: type[FlowRunU
         assert part in str(error)
 
 
+def test_the_error_of_a_flow_stands_before_what_a_narrow_window_cuts_off() -> None:
+    run = seen("FAILED", message="Flow run encountered an exception: ValueError: the well is dry.")
+    error = unsuccessful(run, "http://ui/run")
+    assert str(error).startswith("Flow run ended in state Failed: ValueError: the well is dry. See http://ui/run ('")
+
+
 @pytest.mark.parametrize(
     "message",
     [
