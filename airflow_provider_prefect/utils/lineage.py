@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_prefect.client.model import FlowRun, Materialization
+
+_log = logging.getLogger(__name__)
 
 _TRACEPARENT_LABEL = "__OTEL_TRACEPARENT"
 """The label that Prefect 3 continues a trace from."""
@@ -36,7 +39,8 @@ def parents(ti: Any) -> dict[str, str]:
             "OPENLINEAGE_PARENT_ID": macros.lineage_parent_id(ti),
             "OPENLINEAGE_ROOT_PARENT_ID": macros.lineage_root_parent_id(ti),
         }
-    except Exception:
+    except Exception as trouble:
+        _log.warning("Prefect is not told of OpenLineage's parent run: %s.", type(trouble).__name__)
         return {}
 
 
@@ -85,7 +89,14 @@ def facets(run: FlowRun, url: str, materialized: Sequence[Materialization]) -> A
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    facet = _facet_class()(flow_run_id=run.id, flow_run_name=run.name, flow_run_url=url, state=run.state.type)
+    facet = _facet_class()(
+        id=run.id,
+        name=run.name,
+        url=url,
+        state=run.state.type,
+        flowId=run.flow_id,
+        deploymentId=run.deployment_id,
+    )
     datasets = [Dataset(namespace=namespace, name=name) for namespace, name in map(_dataset, materialized)]
     return OperatorLineage(outputs=datasets, run_facets={"prefectFlowRun": facet})
 
@@ -102,9 +113,11 @@ def _facet_class() -> Any:
 
     @define
     class PrefectFlowRunFacet(RunFacet):
-        flow_run_id: str
-        flow_run_name: str
-        flow_run_url: str
+        id: str
+        name: str
+        url: str
         state: str
+        flowId: str | None  # noqa: N815 (OpenLineage writes its fields like this)
+        deploymentId: str | None  # noqa: N815
 
     return PrefectFlowRunFacet

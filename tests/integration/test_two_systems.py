@@ -237,8 +237,10 @@ def test_openlineage_is_told_of_the_flow_run_and_its_assets(prefect: PrefectServ
     assert set(of_task) == {"START", "COMPLETE"}
     ended = of_task["COMPLETE"]
     facet = ended["run"]["facets"]["prefectFlowRun"]
-    flow_run = prefect.request("GET", f"/flow_runs/{facet['flowRunId']}")
-    assert facet["flowRunName"] == flow_run["name"]
+    flow_run = prefect.request("GET", f"/flow_runs/{facet['id']}")
+    assert (facet["name"], facet["state"]) == (flow_run["name"], "COMPLETED")
+    assert facet["url"].endswith(f"/flow-run/{flow_run['id']}")
+    assert (facet["flowId"], facet["deploymentId"]) == (flow_run["flow_id"], flow_run["deployment_id"])
     assert flow_run["labels"]["openlineage.parent"] == f"nightly/lineage.write/{ended['run']['runId']}"
     assert {one["name"] for one in ended["outputs"]} == {"orders.parquet", "customers.parquet"}
     prefect.stop_serving(served)
