@@ -196,8 +196,9 @@ class PrefectEventTrigger(BaseEventTrigger):
 
     def _connect(self) -> SharedConnection:
         from airflow_provider_prefect.client.watcher.connection import SharedConnection
+        from airflow_provider_prefect.utils.metrics import AirflowMetrics
 
-        return SharedConnection(self._settings)
+        return SharedConnection(self._settings, AirflowMetrics)
 
     async def _settings(self, refused: Settings | None) -> Settings:
         return await kept_settings(self.prefect_conn_id, PrefectHook, refused)

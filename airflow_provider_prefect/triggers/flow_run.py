@@ -263,8 +263,9 @@ class PrefectFlowRunTrigger(BaseTrigger):
 
     def _connect(self) -> SharedConnection:
         from airflow_provider_prefect.client.watcher.connection import SharedConnection
+        from airflow_provider_prefect.utils.metrics import AirflowMetrics
 
-        return SharedConnection(self._settings)
+        return SharedConnection(self._settings, AirflowMetrics)
 
     async def on_kill(self) -> None:
         """Ask the flow run to stop, if a user has stopped the task. Airflow 3.3 calls this, older ones do not.

@@ -9,6 +9,7 @@ import base64
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +60,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
 
 @pytest.fixture(scope="module")
-def airflow(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
+def statsd() -> Iterator[socket.socket]:
+    """Where Airflow sends its metrics."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(90)
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def airflow(
+    server: PrefectServer, statsd: socket.socket, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AirflowStack]:
     """A whole Airflow with the example's Dag and those in ``dags``."""
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
@@ -74,7 +86,12 @@ def airflow(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> 
         "prefect_default": connection_json(server, login=USER, password=PASSWORD),
         "prefect_wrong": connection_json(server, login=USER, password=WRONG_PASSWORD),
     }
-    with whole_airflow(home, dags, connections=connections, ids=DAGS) as stack:
+    settings = {
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_PORT": str(statsd.getsockname()[1]),
+        "AIRFLOW__METRICS__METRICS_ALLOW_LIST": r"^prefect\.",
+    }
+    with whole_airflow(home, dags, connections=connections, ids=DAGS, settings=settings) as stack:
         yield stack
 
 
@@ -251,6 +268,25 @@ def test_a_cancel_that_defers_remembers_what_it_has_asked_to_stop(airflow: Airfl
     assert run.until_ended() == "success"
     assert run.xcoms("cancel")["return_value"] == "CANCELLED"
     assert run.xcoms("cancel")["flow_run_id"] == run.xcoms("start")["return_value"]
+
+
+def test_the_waits_of_a_triggerer_are_among_airflows_metrics(airflow: AirflowStack, statsd: socket.socket) -> None:
+    statsd.setblocking(False)
+    while True:  # what earlier tests have left
+        try:
+            statsd.recv(2**16)
+        except BlockingIOError:
+            break
+    statsd.settimeout(90)
+    run = Run(airflow, "waiting", {"seconds": 5})
+    seen: dict[str, str] = {}
+    while not {"airflow.prefect.waits", "airflow.prefect.polls", "airflow.prefect.detection_delay"} <= seen.keys():
+        name, _, value = statsd.recv(2**16).decode().partition(":")
+        seen[name] = value
+    assert re.fullmatch(r"\d+\|g", seen["airflow.prefect.waits"])
+    assert seen["airflow.prefect.polls"] == "1|c"
+    assert 0 < float(seen["airflow.prefect.detection_delay"].removesuffix("|ms")) < 30_000
+    assert run.until_ended() == "success"
 
 
 def payloads(airflow: AirflowStack, asset: str) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ from airflow_provider_prefect.client.wait.flow_run import SIDE_PATIENCE
 from airflow_provider_prefect.client.watcher.events import Event, EventFeed, FeedMonitor
 from airflow_provider_prefect.client.watcher.futures import BATCH_SIZE, call_in_batches
 from airflow_provider_prefect.client.watcher.logs import LogPosition, LogReader
+from airflow_provider_prefect.client.watcher.metrics import NO_METRICS, Metrics
 from airflow_provider_prefect.client.watcher.pages import PageReader
 from airflow_provider_prefect.client.watcher.schedule import MAX_BATCH_SIZE, Batch, may_be_caused_by_one, plan
 from airflow_provider_prefect.client.watcher.shared_reads import SharedReads
@@ -78,8 +79,9 @@ _PAUSE_AFTER_ERROR = 5.0
 class Watcher:
     """Answer all subscriptions to one API. A failure of one flow run never affects the others."""
 
-    def __init__(self, transport: AioTransport) -> None:
+    def __init__(self, transport: AioTransport, metrics: Metrics = NO_METRICS) -> None:
         self._settings = transport.settings
+        self._metrics = metrics
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._api = make_api(_RetryAfterTransport(transport, self._hold_back), Patience(0))
         self._pages = PageReader()
@@ -99,6 +101,7 @@ class Watcher:
         """Poll for ``subscription`` from now on."""
         self._start()
         self._subscriptions.setdefault(subscription.flow_run_id, []).append(subscription)
+        self._metrics.gauge("waits", len(self._subscriptions))
 
     def remove(self, subscription: Subscription) -> None:
         """Poll for ``subscription`` no longer."""
@@ -106,6 +109,7 @@ class Watcher:
         same.remove(subscription)
         if not same:
             del self._subscriptions[subscription.flow_run_id]
+            self._metrics.gauge("waits", len(self._subscriptions))
 
     @contextmanager
     def listening(self, listener: Callable[[Event], None]) -> Iterator[None]:
@@ -157,12 +161,14 @@ class Watcher:
             self.schedule(subscription)
 
     def on_feed_opened(self) -> None:
+        self._metrics.gauge("event_feed", 1)
         for subscription in self._all():
             # Twice, since nothing says from when on the server applies the filter.
             subscription.poll_soon = (_now(), _now() + CONFIRM_AFTER[-1])
         self._schedule_all()
 
     def on_feed_lost(self) -> None:
+        self._metrics.gauge("event_feed", 0)
         self._schedule_all()
 
     # What it does in the background
@@ -193,6 +199,7 @@ class Watcher:
         now = _now()
         if self._monitor.check(now):
             log.warning("The event feed of %s does not report flow runs that end.", self._settings.api_url)
+            self._metrics.gauge("event_feed", 0)
             self._schedule_all()
         changed, self._changed = self._changed, set()
         # Where events come in great numbers, planning all subscriptions each time would take longer than polling.
@@ -235,7 +242,9 @@ class Watcher:
                     for subscription in batch.subscriptions:
                         subscription.is_doubted = subscription.flow_run_id not in seen
         except Exception as error:
+            self._metrics.incr("polls_failed")
             return error
+        self._metrics.incr("polls")
         await call_in_batches(batch.subscriptions, lambda subscription: subscription.polled(began, time.time()))
         for subscription in batch.subscriptions:
             # Said to have ended, and still not among those that have changed: it may be deleted already.
@@ -277,6 +286,8 @@ class Watcher:
                 if subscription.is_pending and run.state.id != subscription.known_state_id:
                     if run.is_final and self._should_have_been_announced(subscription):
                         self._monitor.flow_run_ended(run.id, _now())
+                    if run.is_final and subscription.known_state_id and run.state.timestamp:
+                        self._metrics.timing("detection_delay", max(0.0, time.time() - run.state.timestamp.timestamp()))
                     subscription.found(run)
 
     def _should_have_been_announced(self, subscription: Subscription) -> bool:
