@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.integration.conftest import EXAMPLE_FLOW, PREFECT, ROOT, connection_json, prefect_is_at_least
-from tests.integration.dag_runs import AIRFLOW, OFTEN, DagOutcome, asset_events, dags_in, run_dag
+from tests.integration.dag_runs import OFTEN, DagOutcome, asset_events, dags_in, run_dag
 from tools.prefect_stack import PrefectServer
-from tools.processes import wait_until
 
 EXAMPLES = {path.stem: path for path in (ROOT / "example_dags").glob("*.py")}
-STOCK_COUNT, PRICE_LIST, ORDER_LAKE = (
-    EXAMPLE_FLOW.with_name(f"{name}.py") for name in ("stock_count", "price_list", "order_lake")
-)
+STOCK_COUNT, ORDER_LAKE = EXAMPLE_FLOW.with_name("stock_count.py"), EXAMPLE_FLOW.with_name("order_lake.py")
 
 
 SERVERS = [
@@ -56,9 +52,10 @@ def returned(outcome: DagOutcome, task_id: str) -> Any:
 
 def test_every_example_is_run_here() -> None:
     tested = {name.removeprefix("test_") for name in globals()}
-    # Prefect 1's runs where its server's double is (tests/prefect1/test_examples.py), and the one that starts on
-    # Prefect's events where there is a triggerer (test_real_scheduler.py).
-    assert set(EXAMPLES) - {"example_prefect_1", "example_prefect_events"} <= tested
+    # Prefect 1's runs where its server's double is (tests/prefect1/test_examples.py), and those that need a triggerer
+    # or an answer where there is a whole Airflow (test_real_scheduler.py).
+    elsewhere = {"example_prefect_1", "example_prefect_events", "example_prefect_approval"}
+    assert set(EXAMPLES) - elsewhere <= tested
 
 
 def test_example_prefect_start_flow_run() -> None:
@@ -111,41 +108,6 @@ def test_example_prefect_wait_for_deployment() -> None:
     assert returned(outcome, "wait")["id"] == returned(outcome, "somebody_starts_it")
     assert returned(outcome, "summary")["month"] == "2026-10"
     assert returned(outcome, "report") == f"2026-10: {returned(outcome, 'summary')['orders']:,} orders"
-
-
-@pytest.mark.skipif(AIRFLOW < (3, 1), reason="Airflow asks people from 3.1 on.")
-def test_example_prefect_approval(server: PrefectServer) -> None:
-    served = server.serve(PRICE_LIST, "price-list/demo")
-    person = threading.Thread(target=approve_once_paused, args=(server,), daemon=True)
-    person.start()
-    outcome = run_example("example_prefect_approval")
-    person.join()
-    assert returned(outcome, "resume") == "RUNNING"
-    run = server.request("GET", f"/flow_runs/{returned(outcome, 'start')}")
-    assert (run["state_type"], returned(outcome, "wait")["id"]) == ("COMPLETED", run["id"])
-    server.stop_serving(served)
-
-
-def approve_once_paused(server: PrefectServer) -> None:
-    """Answer the question in Airflow with "Approve", as its UI does, when the flow run has come to its own."""
-    from airflow.models.hitl import HITLDetail
-    from airflow.utils import timezone
-    from airflow.utils.session import create_session
-
-    paused = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}, "flows": {"name": {"any_": ["price-list"]}}}
-    wait_until(lambda: bool(server.request("POST", "/flow_runs/filter", paused)), "the flow run is paused", 120)
-
-    def answered() -> int:
-        with create_session() as session:
-            return session.query(HITLDetail).update(
-                {
-                    "responded_at": timezone.utcnow(),
-                    "responded_by": {"id": "1", "name": "Ada"},
-                    "chosen_options": ["Approve"],
-                }
-            )
-
-    wait_until(lambda: answered() == 1, "there is a question in Airflow", 60)
 
 
 @pytest.mark.skipif(not prefect_is_at_least("3.4"), reason="Prefect has assets from 3.4 on.")

@@ -37,7 +37,9 @@ from tools.prefect_stack import FOR_TESTS, PrefectServer
 from tools.processes import wait_until
 from tools.testing import to_copy
 
-ORDER_LAKE, STOCK_COUNT = EXAMPLE_FLOW.with_name("order_lake.py"), EXAMPLE_FLOW.with_name("stock_count.py")
+ORDER_LAKE, STOCK_COUNT, PRICE_LIST = (
+    EXAMPLE_FLOW.with_name(f"{name}.py") for name in ("order_lake", "stock_count", "price_list")
+)
 OUTAGE = 60
 WATCHERS = 3
 """Asset watchers in the Dags of this module."""
@@ -77,8 +79,7 @@ def airflow(
     dags = home / "dags"
     dags.mkdir()
     for file in (
-        ROOT / "example_dags" / "example_prefect_start_flow_run.py",
-        ROOT / "example_dags" / "example_prefect_events.py",
+        *(ROOT / "example_dags" / f"example_prefect_{name}.py" for name in ("start_flow_run", "events", "approval")),
         *(Path(__file__).parent / "dags").glob("*.py"),
     ):
         shutil.copy(file, dags)
@@ -367,6 +368,23 @@ def test_the_example_of_events_starts_a_dag_run(airflow: AirflowStack, server: P
     assert airflow.api.wait_for_run("example_prefect_events", started["dag_run_id"], 120) == "success"
     reported = airflow.api.xcoms("example_prefect_events", started["dag_run_id"], "report")
     assert reported["return_value"] == ["a count: Completed"]
+    server.stop_serving(served)
+
+
+def test_the_example_of_an_approval_resumes_the_flow_run(airflow: AirflowStack, server: PrefectServer) -> None:
+    airflow.wait_for_dag("example_prefect_approval")
+    served = server.serve(PRICE_LIST, "price-list/demo")
+    run = Run(airflow, "example_prefect_approval")
+    run.until(lambda: run.state("ask") in ("deferred", "awaiting_input"), "Airflow asks")
+    path = f"/flow_runs/{run.xcoms()['return_value']}"
+    run.until(lambda: server.request("GET", path)["state_type"] == "PAUSED", "the flow run is paused")
+    answer = {"chosen_options": ["Approve"], "params_input": {}}
+    question = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/ask/-1/hitlDetails"
+    airflow.api.call("PATCH", question, answer)
+    assert run.until_ended() == "success"
+    assert run.xcoms("resume")["return_value"] == "RUNNING"
+    assert server.request("GET", path)["state_type"] == "COMPLETED"
+    assert run.xcoms("wait")["return_value"]["id"] == run.xcoms()["return_value"]
     server.stop_serving(served)
 
 
