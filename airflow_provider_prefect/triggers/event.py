@@ -97,6 +97,7 @@ class _Occurrence:
     key: str
     when: datetime | None
     payload: dict[str, Any]
+    run: FlowRun | None = None
 
 
 class PrefectEventTrigger(BaseEventTrigger):
@@ -274,10 +275,9 @@ class PrefectEventTrigger(BaseEventTrigger):
         return _Cursor(since, frozenset(one.key for one in recent))
 
     def _shown(self, one: _Occurrence, settings: Settings) -> dict[str, Any]:
-        if "flow_run_name" not in one.payload:
+        if one.run is None:
             return one.payload
-        run = FlowRun(id=one.payload["flow_run_id"], name=one.payload["flow_run_name"])
-        return {**one.payload, "flow_run_url": flow_run_url(settings.ui_url, run)}
+        return {**one.payload, "flow_run_url": flow_run_url(settings.ui_url, one.run)}
 
     def _heard(self, event: Event) -> None:
         """Poll soon, if the feed says that one of the wanted flow runs has reached a wanted state."""
@@ -361,6 +361,7 @@ def _of_flow_run(run: FlowRun) -> _Occurrence:
             "tags": list(run.tags),
             "parameter_names": sorted(run.parameters),
         },
+        run,
     )
 
 
