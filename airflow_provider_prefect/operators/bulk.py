@@ -28,6 +28,8 @@ _ACTIONS = {"cancel": LIVE, "resume": ("PAUSED",), "rename": STATE_TYPES}
 _SHOWN = 50
 """Flow runs that the preview names."""
 
+_TOO_MANY = "Give deployment, tags or names: without any, all flow runs would be meant."
+
 
 class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
     """Cancel, rename or resume all flow runs that meet some criteria. Not on Prefect 1.
@@ -96,9 +98,7 @@ class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
                 f"run_input goes with action='resume' only, and not with action={action!r}."
             )
         if deployment is None and tags is None and names is None:
-            raise ConfigurationErrorForGood(
-                "Give deployment, tags or names: without any, all flow runs would be meant."
-            )
+            raise ConfigurationErrorForGood(_TOO_MANY)
         self.action = action
         self.limit = arguments.checked_size("limit", limit)
         self.deployment = deployment
@@ -127,6 +127,8 @@ class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
         return [_shown(run) for run in changed]
 
     def _criteria(self) -> dict[str, Any]:
+        if not (self.deployment or self.tags or self.names):
+            raise ConfigurationErrorForGood(_TOO_MANY)
         states = self.states or _ACTIONS[self.action]
         unknown = [state for state in states if state not in STATE_TYPES]
         if unknown:

@@ -38,6 +38,7 @@ def prefect(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     settings = {**FOR_TESTS, "PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{PASSWORD}"}
     with PrefectServer(PREFECT, tmp_path_factory.mktemp("prefect"), settings=settings) as server:
         server.serve(INTEGRATION / "flows" / "served.py", "sleeping/served")
+        server.serve(ROOT / "example_dags" / "flows" / "sales_report.py", "sales-report/demo")
         yield server
 
 
@@ -51,7 +52,13 @@ def airflow(
     dags.mkdir()
     shutil.copy(INTEGRATION / "dags" / "deferring.py", dags)
     shutil.copy(ROOT / "example_dags" / "example_prefect_start_flow_run.py", dags)
-    connection = {"conn_type": "prefect", "host": prefect.api_url, "login": USER, "password": PASSWORD}
+    connection = {
+        "conn_type": "prefect",
+        "host": prefect.api_url,
+        "login": USER,
+        "password": PASSWORD,
+        "extra": {"result_roots": str(prefect.results)},
+    }
     with AirflowStack(
         ENVIRONMENTS / request.param,
         home,

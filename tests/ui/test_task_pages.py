@@ -18,29 +18,30 @@ from tools.processes import wait_until
 class Run:
     """One Dag run."""
 
-    def __init__(self, airflow: AirflowStack, dag_id: str) -> None:
+    def __init__(self, airflow: AirflowStack, dag_id: str, task_id: str = "start") -> None:
         self.airflow = airflow
         self.dag_id = dag_id
+        self.task_id = task_id
         # As long as the name that Airflow gives.
         self.run_id = f"manual__{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime())}.{time.time_ns() % 10**6:06}+00:00"
         airflow.api.trigger(dag_id, self.run_id)
 
     def until(self, state: str, map_index: int = -1) -> None:
         wait_until(
-            lambda: self.airflow.api.task_state(self.dag_id, self.run_id, "start", map_index) == state,
+            lambda: self.airflow.api.task_state(self.dag_id, self.run_id, self.task_id, map_index) == state,
             f"{self.dag_id}: the task is {state}",
             180,
             self.airflow.parts.values(),
         )
 
     def flow_run(self, map_index: int = -1) -> dict[str, str]:
-        return self.airflow.api.xcoms(self.dag_id, self.run_id, "start", map_index)
+        return self.airflow.api.xcoms(self.dag_id, self.run_id, self.task_id, map_index)
 
 
 def check_link(ui: AirflowUi, prefect: PrefectServer, run: Run, map_index: int = -1) -> Page:
     """Follow the link from the task instance to the page of its flow run."""
     flow_run = run.flow_run(map_index)
-    ui.open_task(run.dag_id, run.run_id, "start", map_index)
+    ui.open_task(run.dag_id, run.run_id, run.task_id, map_index)
     opened = ui.follow_link()
     expect(opened.get_by_text(flow_run["flow_run_name"]).first).to_be_visible()
     assert opened.url == f"{prefect.ui_url}/runs/flow-run/{flow_run['flow_run_id']}" == flow_run["flow_run_url"]
@@ -89,6 +90,18 @@ def test_nothing_that_matters_in_the_log_is_cut_off(ui: AirflowUi, failed: Run) 
     assert ui.overhang("Flow run ended in state Failed: ValueError: the well is dry.") < 0
     if isinstance(ui, Airflow3Ui):
         take_picture("log", ui.page)
+
+
+def test_the_log_of_the_example_shows_the_flow_run_from_its_start_to_its_end(
+    ui: AirflowUi, airflow: AirflowStack
+) -> None:
+    run = Run(airflow, "example_prefect_start_flow_run", "summarise")
+    run.until("success")
+    ui.open_log(run.dag_id, run.run_id, run.task_id)
+    assert ui.overhang(run.flow_run()["flow_run_url"]) < 0
+    assert ui.overhang("Flow run is in state Completed") < 0
+    if isinstance(ui, Airflow3Ui):
+        take_picture("demo", ui.page)
 
 
 def test_a_text_that_is_cut_off_is_noticed(ui: AirflowUi, failed: Run) -> None:

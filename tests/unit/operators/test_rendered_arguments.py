@@ -14,12 +14,14 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 from airflow_provider_prefect.client.errors import ConfigurationError
 from airflow_provider_prefect.client.model import ALL
 from airflow_provider_prefect.operators.base import PrefectTask
+from airflow_provider_prefect.operators.bulk import PrefectBulkFlowRunOperator
 from airflow_provider_prefect.operators.flow_run import (
     PrefectCancelFlowRunOperator,
     PrefectRenameFlowRunOperator,
     PrefectStartFlowRunOperator,
 )
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
+from airflow_provider_prefect.operators.resume import PrefectResumeFlowRunOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 from tests.unit.conftest import TaskInstance
 from tests.unit.fake_prefect import Answer, Asked, FakePrefect, state
@@ -46,6 +48,8 @@ OPERATORS: dict[Any, dict[str, Any]] = {
     PrefectCancelFlowRunOperator: {"deployment": "sales/demo"},
     PrefectGetTaskRunResultOperator: {"flow_run_id": NOWHERE, "artifact_key": "rows"},
     PrefectFlowRunSensor: {"deployment": "sales/demo"},
+    PrefectResumeFlowRunOperator: {"flow_run_id": NOWHERE},
+    PrefectBulkFlowRunOperator: {"deployment": "sales/demo", "action": "cancel", "limit": 1},
 }
 all_operators = pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
 natively = pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
