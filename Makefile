@@ -131,7 +131,7 @@ test-ui: python ## Use Airflow's UI in a browser: the connection's form, links a
 
 pictures: python ## Take the pictures in docs/images anew
 	@"$(PYTHON)" tools/environments.py $(UI) $(NEWEST) $(PREFECT)
-	@AIRFLOWS=$(NEWEST) PREFECT=$(PREFECT) PICTURES=1 exec .envs/$(UI)/bin/python -m pytest tests/ui -k "every_field or button or deferred or cut_off or example"
+	@AIRFLOWS=$(NEWEST) PREFECT=$(PREFECT) PICTURES=1 exec .envs/$(UI)/bin/python -m pytest tests/ui -k "every_field or button_says or deferred or example"
 
 .PHONY: test-prefect1
 test-prefect1: python ## Compare with the real client of Prefect 1, row by row

@@ -6,6 +6,7 @@ connection "prefect_default" must point to the Prefect server. ``make demo`` doe
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import dag, task
@@ -23,6 +24,7 @@ def example_prefect_start_flow_run() -> None:
         parameters={"month": "{{ params.month }}"},
         fetch_result=True,  # push the flow's return value as the XCom "result"
         deferrable=True,  # wait in the triggerer, without a worker slot
+        timeout=timedelta(hours=1),  # ask the flow run to stop, and fail, if it has not ended by then
     )
     # [END start]
 

@@ -235,9 +235,12 @@ class Airflow3Ui(AirflowUi):
         self.page.goto(self._task_page(dag_id, run_id, task_id))
 
     def line(self, text: str) -> Locator:
-        # The list holds only those lines that are in sight.
-        self.page.get_by_role("button", name="Scroll to top").click()
-        return self.page.locator("[data-testid^=virtualized-item]").filter(has_text=text).first
+        # The list holds only those lines that are in sight, and has the button if not all are.
+        lines = self.page.locator("[data-testid^=virtualized-item]")
+        expect(lines.first).to_be_attached()
+        if (to_top := self.page.get_by_role("button", name="Scroll to top")).is_visible():
+            to_top.click()
+        return lines.filter(has_text=text).first
 
 
 class Airflow2Ui(AirflowUi):

@@ -106,7 +106,7 @@ def test_the_test_button_says_whether_the_server_and_the_credentials_are_right(
     assert "API key" in message
     assert SECRET not in message
     if isinstance(ui, Airflow3Ui):
-        take_picture("connection-test", ui.page.get_by_role("region", name="Notifications"))
+        take_picture("connection-test", ui.page)
 
     ui.open_new_connection("prefect_wrong_url")
     nobody = f"http://127.0.0.1:{free_port()}/api"

@@ -88,8 +88,6 @@ def test_nothing_that_matters_in_the_log_is_cut_off(ui: AirflowUi, failed: Run) 
         ui.overhang("Flow run is in state Failed: Flow run encountered an exception: ValueError: the well is dry") < 0
     )
     assert ui.overhang("Flow run ended in state Failed: ValueError: the well is dry.") < 0
-    if isinstance(ui, Airflow3Ui):
-        take_picture("log", ui.page)
 
 
 def test_the_log_of_the_example_shows_the_flow_run_from_its_start_to_its_end(
