@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ _STORED_AFTER = 7.0
 """Seconds after a flow run's end within which Prefect stores its events: it does so every five (3.8.8)."""
 
 _PAUSE = 0.5
+
+_IS_AIRFLOW_2 = Asset.__name__ == "Dataset"
 
 _LONGEST_FLOW = timedelta(days=365)
 
@@ -86,7 +89,7 @@ def add_asset_events(
         except ValueError as error:
             task.log.warning("Airflow cannot have an asset %r: %s", one.asset_key, error)
             continue
-        context["outlet_events"][alias].add(asset, extra={**of_run, **_extra(one)})
+        context["outlet_events"][alias].add(asset, extra={**of_run, **_for_alias(_extra(one))})
         task.log.info("Materialized: %s", one.asset_key)
     if not found:
         task.log.info("The flow run has materialized no assets.")
@@ -98,3 +101,10 @@ def _extra(one: Materialization) -> dict[str, Any]:
         "prefect_properties": dict(one.properties),
         "prefect_metadata": dict(one.metadata),
     }
+
+
+def _for_alias(extra: dict[str, Any]) -> dict[str, Any]:
+    """Return ``extra`` as an alias takes it. Airflow 2 hashes the values (2.11.2), so mappings become JSON there."""
+    if not _IS_AIRFLOW_2:
+        return extra
+    return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in extra.items()}

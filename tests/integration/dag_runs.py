@@ -78,8 +78,13 @@ def dags_in(file: Path) -> list[DAG]:
 
 
 def _register(dag: DAG) -> None:
-    """Give the Dag the row that Airflow 3 wants every Dag to have; there is no file that it could be read from."""
+    """Give the Dag the row that Airflow 3 wants every Dag to have; there is no file that it could be read from.
+
+    Airflow 2 wants one for the assets and aliases of its tasks only.
+    """
     if AIRFLOW < (3,):
+        if any(task.outlets for task in dag.tasks):
+            dag.sync_to_db()
         return
     if AIRFLOW < (3, 2):
         from airflow.models.dagbag import DagBag, sync_bag_to_db

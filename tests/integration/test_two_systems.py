@@ -161,7 +161,11 @@ def test_what_a_flow_run_materializes_becomes_asset_events(prefect: PrefectServe
         assert extra["prefect_flow_run_id"] == outcome["write"].xcoms["flow_run_id"]
         assert extra["prefect_asset_key"] == uri
         if "orders" in uri:
-            assert extra["prefect_metadata"] == {"day": "2026-11-01", "rows": 120}
+            metadata = extra["prefect_metadata"]
+            assert (json.loads(metadata) if isinstance(metadata, str) else metadata) == {
+                "day": "2026-11-01",
+                "rows": 120,
+            }
     prefect.stop_serving(served)
 
 
