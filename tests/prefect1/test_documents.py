@@ -24,7 +24,7 @@ from graphql import (
 
 from airflow_provider_prefect.client import graphql
 from airflow_provider_prefect.client.api import Api
-from airflow_provider_prefect.client.errors import PrefectError
+from airflow_provider_prefect.client.errors import PrefectError, UnsupportedByApi
 from airflow_provider_prefect.client.graphql import flow_runs, outputs, query, records
 from airflow_provider_prefect.client.model import ALL, FlowRun, NewFlowRun, Source
 from airflow_provider_prefect.client.transport import run
@@ -150,6 +150,7 @@ CALLS: dict[str, Callable[[Api, str, str], Coroutine[Any, Any, Any]]] = {
     "reasons_not_started": lambda api, run_id, flow_id: api.reasons_not_started(FlowRun(run_id, "x")),
     "rename_flow_run": lambda api, run_id, flow_id: api.rename_flow_run(run_id, "new"),
     "cancel_flow_run": lambda api, run_id, flow_id: api.cancel_flow_run(run_id),
+    "cancel_flow_runs": lambda api, run_id, flow_id: api.cancel_flow_runs([run_id]),
     "read_logs": lambda api, run_id, flow_id: api.read_logs(run_id, level=30, limit=5),
     "read_log_page": lambda api, run_id, flow_id: api.read_log_page(run_id, after=NOW, offset=0),
     "read_last_logs": lambda api, run_id, flow_id: api.read_last_logs(run_id, 5),
@@ -168,8 +169,9 @@ CALLS: dict[str, Callable[[Api, str, str], Coroutine[Any, Any, Any]]] = {
 NOT_ON_PREFECT_1 = {
     *("find_flow_runs", "find_live_flow_runs", "find_newest"),
     *("restart_flow_run", "read_artifacts", "read_storage_block"),
+    *("pause_flow_run", "resume_flow_run", "find_reached", "read_materializations"),
 }
-NOTHING_TO_SEND = {"has_event_feed", "read_end_from_events"}
+NOTHING_TO_SEND = {"has_event_feed", "read_end_from_events", "read_run_input"}
 
 
 def test_every_document_is_sent_and_no_other_one_and_the_server_takes_it(
@@ -195,4 +197,21 @@ def test_where_there_is_no_document_nothing_is_sent(server: Prefect1Server, ours
     before = len(server.requests)
     assert run(ours.hook.api.has_event_feed()) is False
     assert run(ours.hook.api.read_end_from_events(run_id)) is None
+    assert run(ours.hook.api.read_run_input(run_id)) is None
+    assert len(server.requests) == before
+
+
+def test_what_prefect_1_does_not_have_is_refused_and_not_sent(
+    server: Prefect1Server, ours: OurSide, run_id: str
+) -> None:
+    before = len(server.requests)
+    api = ours.hook.api
+    for refused in (
+        lambda: api.pause_flow_run(run_id, 60),
+        lambda: api.resume_flow_run(run_id, {"approved": True}),
+        lambda: api.find_reached(["COMPLETED"], None, ["x"], None),
+        lambda: api.read_materializations(asset_key="s3://lake/orders"),
+    ):
+        with pytest.raises(UnsupportedByApi, match="Prefect 1"):
+            run(refused())
     assert len(server.requests) == before
