@@ -28,7 +28,9 @@ _ACTIONS = {"cancel": LIVE, "resume": ("PAUSED",), "rename": STATE_TYPES}
 _SHOWN = 50
 """Flow runs that the preview names."""
 
-_TOO_MANY = "Give deployment, tags or names: without any, all flow runs would be meant."
+_GIVE_ALL = (
+    "give at least one {0} and no empty one, or leave the argument out; otherwise other flow runs would be meant."
+)
 
 
 class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
@@ -58,8 +60,8 @@ class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
 
     fields: ClassVar[Mapping[str, Field]] = {
         "deployment": Field(arguments.text, way_out=NAME_A_DEPLOYMENT),
-        "tags": Field(arguments.string_list, way_out="give tags, or leave the argument out.", is_list=True),
-        "names": Field(arguments.string_list, way_out="give names, or leave the argument out.", is_list=True),
+        "tags": Field(arguments.string_list, way_out=_GIVE_ALL.format("tag"), is_list=True),
+        "names": Field(arguments.string_list, way_out=_GIVE_ALL.format("name"), is_list=True),
         "states": Field(arguments.string_list, otherwise="the action's own are used", is_list=True),
         "new_name": Field(arguments.text, way_out="a flow run whose name is empty gets one that Prefect makes up."),
         "run_input": Field(arguments.json_object, otherwise="the flow runs are resumed without input"),
@@ -98,7 +100,9 @@ class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
                 f"run_input goes with action='resume' only, and not with action={action!r}."
             )
         if deployment is None and tags is None and names is None:
-            raise ConfigurationErrorForGood(_TOO_MANY)
+            raise ConfigurationErrorForGood(
+                "Give deployment, tags or names: without any, all flow runs would be meant."
+            )
         self.action = action
         self.limit = arguments.checked_size("limit", limit)
         self.deployment = deployment
@@ -127,8 +131,6 @@ class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
         return [_shown(run) for run in changed]
 
     def _criteria(self) -> dict[str, Any]:
-        if not (self.deployment or self.tags or self.names):
-            raise ConfigurationErrorForGood(_TOO_MANY)
         states = self.states or _ACTIONS[self.action]
         unknown = [state for state in states if state not in STATE_TYPES]
         if unknown:

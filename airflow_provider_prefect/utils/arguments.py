@@ -64,9 +64,10 @@ class Field:
     :param convert: takes the field's name and what it rendered to, and returns what the client takes.
     :param default: the value of a field that rendered to nothing.
     :param otherwise: what happens then, for the task's log.
-    :param way_out: given for a field that the task needs: what to do if it rendered to nothing. A sentence, or what
-        makes one for the task.
-    :param is_list: whether it is a list, of which elements that rendered to nothing are left out.
+    :param way_out: given for a field that must not be ignored: what to do if it rendered to nothing. A sentence, or
+        what makes one for the task.
+    :param is_list: whether it is a list. Elements that rendered to nothing are left out; with ``way_out`` they are
+        refused, and so is an empty list.
     """
 
     convert: Callable[[str, Any], Any]
@@ -83,14 +84,15 @@ def read_field(task: Any, name: str, field: Field, *, is_given: bool) -> Any:
     :raises ConfigurationErrorForGood: it cannot be used, or the task needs it and it rendered to nothing.
     """
     value = getattr(task, name)
+    if is_given and field.way_out is not None and _lacks_something(value, field):
+        way_out = field.way_out if isinstance(field.way_out, str) else field.way_out(task)
+        shown = _shown_nothing(value) if is_nothing(value) else _shown(value)
+        raise ConfigurationErrorForGood(f"{name} rendered to {shown}: {way_out}")
     if field.is_list:
         value = _without_nothing(task, name, value)
     if not is_nothing(value):
         return field.convert(name, value)
     if is_given:
-        if field.way_out is not None:
-            way_out = field.way_out if isinstance(field.way_out, str) else field.way_out(task)
-            raise ConfigurationErrorForGood(f"{name} rendered to {_shown_nothing(value)}: {way_out}")
         task.log.warning("%s rendered to %s and is ignored: %s.", name, _shown_nothing(value), field.otherwise)
     return field.default
 
@@ -98,6 +100,12 @@ def read_field(task: Any, name: str, field: Field, *, is_given: bool) -> Any:
 def is_nothing(value: Any) -> bool:
     """Return whether a template has rendered to nothing: ``None``, its text, or an empty text."""
     return value is None or (isinstance(value, str) and value.strip() in ("", "None"))
+
+
+def _lacks_something(value: Any, field: Field) -> bool:
+    """Return whether a value is nothing, or the value of a list is empty or has an element that is nothing."""
+    items = _items(value) if field.is_list else None
+    return is_nothing(value) if items is None else not items or any(map(is_nothing, items))
 
 
 def _shown_nothing(value: Any) -> str:

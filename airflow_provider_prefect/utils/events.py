@@ -52,7 +52,8 @@ def view(run: FlowRun, url: str) -> dict[str, Any]:
 
 def ended_event(run: FlowRun, url: str) -> dict[str, Any]:
     """Return the event of a flow run that has ended, in whatever state."""
-    return {"flow_run_id": run.id, "flow_run": view(run, url), "error": None}
+    ids = {"flow_id": run.flow_id, "deployment_id": run.deployment_id}
+    return {"flow_run_id": run.id, "flow_run": view(run, url), "error": None, **ids}
 
 
 def error_event(flow_run_id: str, error: Exception) -> dict[str, Any]:
@@ -85,6 +86,9 @@ def parse_event(event: Any) -> tuple[FlowRun, str]:
             id=seen["id"],
             name=seen["name"],
             state=state,
+            # Triggers of version 0.1 do not send these two.
+            flow_id=event.get("flow_id"),
+            deployment_id=event.get("deployment_id"),
             start_time=datetime.fromisoformat(seen["start_time"]) if seen["start_time"] else None,
             end_time=datetime.fromisoformat(seen["end_time"]) if seen["end_time"] else None,
         )

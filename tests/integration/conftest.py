@@ -143,12 +143,12 @@ def protected_prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pref
 
 
 @pytest.fixture
-def new_dag(request: pytest.FixtureRequest) -> Callable[[], Any]:
-    """Makes an empty Dag that is named after the test."""
+def new_dag(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Makes an empty Dag that is named after the test, and after what is added when the test has two."""
     from airflow.providers.common.compat.sdk import DAG
 
     name = re.sub(r"\W+", "_", request.node.name).strip("_")
-    return lambda: DAG(name, schedule=None)
+    return lambda added="": DAG(name + added, schedule=None)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
-from airflow_provider_prefect.client.errors import FlowRunFailed, WaitTimeout
+from airflow_provider_prefect.client.errors import FlowRunFailed, InvalidRequest, WaitTimeout
 from airflow_provider_prefect.hooks.prefect import PrefectHook
 from airflow_provider_prefect.operators.flow_run import (
     PrefectCancelFlowRunOperator,
@@ -21,7 +21,7 @@ from airflow_provider_prefect.operators.flow_run import (
 )
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
-from tests.integration.conftest import FLOWS, opens_a_page
+from tests.integration.conftest import EXAMPLE_FLOW, FLOWS, opens_a_page
 from tests.integration.dag_runs import OFTEN, RESCHEDULED, TaskOutcome, run_dag
 from tools.prefect_stack import PrefectServer
 from tools.processes import wait_until
@@ -434,3 +434,17 @@ def test_the_last_lines_appear_after_a_failure_without_streaming(
     shown = "".join(capfd.readouterr()) + caplog.text
     assert "water, loudly" in shown
     assert "is in state Running" not in shown
+
+
+def test_a_paused_flow_run_shows_what_it_asks_for_and_goes_on_with_the_answer(
+    server: PrefectServer, hook: PrefectHook
+) -> None:
+    server.serve(EXAMPLE_FLOW.with_name("price_list.py"), "price-list/demo")
+    run = hook.start_flow_run("price-list/demo", parameters={"season": "spring"}).run
+    wait_until(lambda: hook.read_flow_run(run.id).state.type == "PAUSED", "the flow run is paused", 60)
+    assert str(hook.read_run_input(run.id)) == "approved (boolean), note (string, optional)"
+    with pytest.raises(InvalidRequest, match=r"Prefect refuses run_input.*approved"):
+        hook.resume_flow_run(run.id, {"approved": "perhaps"})
+    assert hook.resume_flow_run(run.id, {"approved": True, "note": "well done"}).type == "RUNNING"
+    ended = hook.wait_for_flow_run(run.id, poll_interval=OFTEN)
+    assert hook.read_result(ended) == "published the prices of the spring season: well done"

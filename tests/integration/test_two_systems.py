@@ -79,7 +79,7 @@ def test_a_running_flow_run_is_suspended_and_resumed(prefect: PrefectServer) -> 
 
 
 def test_a_waiting_task_shows_what_a_paused_flow_run_asks_for_and_another_answers(
-    price_list: str, new_dag: Callable[[], Any], logged: Callable[[], str]
+    price_list: str, new_dag: Callable[..., Any], logged: Callable[[], str]
 ) -> None:
     hook = PrefectHook()
     with new_dag() as dag:
@@ -88,7 +88,7 @@ def test_a_waiting_task_shows_what_a_paused_flow_run_asks_for_and_another_answer
         )
     flow_run_id = run_dag(dag)["start"].xcoms["return_value"]
     wait_until(lambda: hook.read_flow_run(flow_run_id).state.type == "PAUSED", "the flow run is paused", 60)
-    with new_dag() as other:
+    with new_dag("_answers") as other:
         PrefectResumeFlowRunOperator(
             task_id="resume", flow_run_id=flow_run_id, run_input='{"approved": true, "note": "from Airflow"}'
         )
@@ -201,7 +201,10 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_prefect.operators.flow_run import PrefectStartFlowRunOperator
 
 with DAG("lineage", schedule=None):
-    PrefectStartFlowRunOperator(task_id="write", deployment="order-lake/demo", poll_interval=3)
+    for mode, deferrable in (("sync", False), ("deferred", True)):
+        PrefectStartFlowRunOperator(
+            task_id=mode, deployment="order-lake/demo", poll_interval=3, deferrable=deferrable
+        )
 """
 RUN = """
 import sys
@@ -237,14 +240,15 @@ def test_openlineage_is_told_of_the_flow_run_and_its_assets(prefect: PrefectServ
     )
     assert done.returncode == 0, done.stdout + done.stderr
     events = [json.loads(line) for line in events_file.read_text().splitlines()]
-    of_task = {event["eventType"]: event for event in events if event["job"]["name"] == "lineage.write"}
-    assert set(of_task) == {"START", "COMPLETE"}
-    ended = of_task["COMPLETE"]
-    facet = ended["run"]["facets"]["prefectFlowRun"]
-    flow_run = prefect.request("GET", f"/flow_runs/{facet['id']}")
-    assert (facet["name"], facet["state"]) == (flow_run["name"], "COMPLETED")
-    assert facet["url"].endswith(f"/flow-run/{flow_run['id']}")
-    assert (facet["flowId"], facet["deploymentId"]) == (flow_run["flow_id"], flow_run["deployment_id"])
-    assert flow_run["labels"]["openlineage.parent"] == f"nightly/lineage.write/{ended['run']['runId']}"
-    assert {one["name"] for one in ended["outputs"]} == {"orders.parquet", "customers.parquet"}
+    for task in ("sync", "deferred"):
+        of_task = {event["eventType"]: event for event in events if event["job"]["name"] == f"lineage.{task}"}
+        assert set(of_task) == {"START", "COMPLETE"}
+        ended = of_task["COMPLETE"]
+        facet = ended["run"]["facets"]["prefectFlowRun"]
+        flow_run = prefect.request("GET", f"/flow_runs/{facet['id']}")
+        assert (facet["name"], facet["state"]) == (flow_run["name"], "COMPLETED")
+        assert facet["url"].endswith(f"/flow-run/{flow_run['id']}")
+        assert (facet["flowId"], facet["deploymentId"]) == (flow_run["flow_id"], flow_run["deployment_id"])
+        assert flow_run["labels"]["openlineage.parent"] == f"nightly/lineage.{task}/{ended['run']['runId']}"
+        assert {one["name"] for one in ended["outputs"]} == {"orders.parquet", "customers.parquet"}
     prefect.stop_serving(served)

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, Playwright, sync_playwri
 
 WIDTH, HEIGHT = 1400, 900
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "images"
-MAX_PICTURE = 250_000
+MAX_PICTURE = 150_000
 """Bytes."""
 
 NO_BROWSER = (

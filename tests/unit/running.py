@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
 
 from airflow_provider_prefect.triggers.flow_run import PrefectFlowRunTrigger
+from tests.unit.fake_prefect import FakePrefect
 
 Through = Callable[[Any], Any]
 
@@ -46,3 +48,20 @@ def carried_out(operator: Any, context: dict[str, Any], through_airflow: Through
     except TaskDeferred as deferred:
         event = through_airflow(event_of(restored(deferred.trigger, through_airflow)))
         return operator.resume_execution(deferred.method_name, {"event": event, **(deferred.kwargs or {})}, context)
+
+
+def rendered(context: dict[str, Any], make: Callable[[], Any], *, native: bool = False) -> Any:
+    """A task whose templates Airflow has rendered."""
+    with DAG("shop", schedule=None, start_date=datetime(2026, 10, 1), render_template_as_native_obj=native):
+        task = make()
+    task.render_template_fields(context)
+    return task
+
+
+def refusal(prefect: FakePrefect, context: dict[str, Any], make: Callable[[], Any]) -> str:
+    """The message with which a task refuses its arguments when it runs, before anything is sent and without a retry."""
+    task = rendered(context, make)
+    with pytest.raises(AirflowFailException) as refused:
+        task.execute(context)
+    assert prefect.requests == []
+    return str(refused.value)

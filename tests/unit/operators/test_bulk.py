@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_prefect.client.errors import ConfigurationError
 from airflow_provider_prefect.operators.bulk import PrefectBulkFlowRunOperator
 from tests.unit.fake_prefect import Answer, Asked, FakePrefect
+from tests.unit.running import refusal
 
 
 @pytest.fixture
@@ -54,8 +54,11 @@ def test_wrong_arguments_are_refused_when_the_dag_is_parsed(arguments: dict[str,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tags": []}, "Give deployment, tags or names"),
-        ({"tags": [], "names": ()}, "Give deployment, tags or names"),
+        ({"tags": []}, "tags rendered to []: give at least one tag"),
+        ({"deployment": "sales/demo", "tags": []}, "tags rendered to []"),
+        ({"deployment": "sales/demo", "names": ()}, "names rendered to ()"),
+        ({"tags": ["nightly", "{{ none }}"]}, "tags rendered to ['nightly', 'None']"),
+        ({"deployment": "sales/demo", "names": ["{{ '' }}"]}, "names rendered to ['']"),
         ({"tags": "{{ none }}"}, "tags rendered to None"),
         ({"names": "{{ '' }}"}, "names rendered to"),
         ({"deployment": "{{ none }}"}, "deployment rendered to None"),
@@ -67,13 +70,7 @@ def test_wrong_arguments_are_refused_when_the_dag_is_parsed(arguments: dict[str,
 def test_what_would_mean_other_flow_runs_is_refused_before_anything_is_sent(
     prefect: FakePrefect, context: dict[str, Any], arguments: dict[str, Any], message: str
 ) -> None:
-    with DAG("d", schedule=None, start_date=datetime(2026, 10, 1)):
-        task = bulk(**arguments)
-    task.render_template_fields(context)
-    with pytest.raises(AirflowFailException) as refused:
-        task.execute(context)
-    assert message in str(refused.value)
-    assert prefect.requests == []
+    assert message in refusal(prefect, context, lambda: bulk(**arguments))
 
 
 def test_more_flow_runs_than_the_limit_are_shown_and_not_changed(

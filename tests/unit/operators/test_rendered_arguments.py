@@ -25,7 +25,7 @@ from airflow_provider_prefect.operators.resume import PrefectResumeFlowRunOperat
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 from tests.unit.conftest import TaskInstance
 from tests.unit.fake_prefect import Answer, Asked, FakePrefect, state
-from tests.unit.running import Through, carried_out
+from tests.unit.running import Through, carried_out, rendered
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 NOTHING = {
@@ -53,14 +53,6 @@ OPERATORS: dict[Any, dict[str, Any]] = {
 }
 all_operators = pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
 natively = pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
-
-
-def rendered(context: dict[str, Any], make: Callable[[], Any], *, native: bool = False) -> Any:
-    """A task whose templates Airflow has rendered."""
-    with DAG("shop", schedule=None, start_date=datetime(2026, 10, 1), render_template_as_native_obj=native):
-        task = make()
-    task.render_template_fields(context)
-    return task
 
 
 def start(**arguments: Any) -> PrefectStartFlowRunOperator:

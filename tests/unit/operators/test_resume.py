@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_prefect.client.errors import FlowRunNotFound, FlowRunNotPaused
 from airflow_provider_prefect.operators.resume import PrefectResumeFlowRunOperator
 from tests.unit.conftest import TaskInstance
 from tests.unit.fake_prefect import FakePrefect
+from tests.unit.running import refusal
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
@@ -33,13 +33,7 @@ def resume(**arguments: Any) -> PrefectResumeFlowRunOperator:
 def test_wrong_arguments_are_refused_before_anything_is_sent(
     prefect: FakePrefect, context: dict[str, Any], arguments: dict[str, Any], message: str
 ) -> None:
-    with DAG("d", schedule=None, start_date=datetime(2026, 10, 1)):
-        task = resume(**arguments)
-    task.render_template_fields(context)
-    with pytest.raises(AirflowFailException) as refused:
-        task.execute(context)
-    assert message in str(refused.value)
-    assert prefect.requests == []
+    assert message in refusal(prefect, context, lambda: resume(**arguments))
 
 
 def test_a_flow_run_that_has_ended_is_not_asked_again(prefect: FakePrefect, context: dict[str, Any]) -> None:

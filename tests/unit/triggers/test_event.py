@@ -56,6 +56,7 @@ def ended(run_id: str, at: str, state_id: str = "") -> dict[str, Any]:
         "end_time": at,
         "start_time": at,
         "tags": ["nightly"],
+        "labels": {},
         "parameters": {"token": "hush-hush", "day": 1},
     }
 
@@ -150,7 +151,7 @@ def test_what_happened_before_starts_nothing_and_what_happens_then_is_sent_once(
     assert payload["key"] == f"{second}/{new['state']['id']}"
     assert payload["parameter_names"] == ["day", "token"]
     assert "hush-hush" not in str(payload)
-    assert payload["flow_run_url"].endswith(f"/flow-run/{second}")
+    assert payload["flow_run_url"] == f"{prefect.ui_url}/runs/flow-run/{second}"
     assert payload["key"] in store.kept["prefect_cursor"]["seen"]
 
     again = PrefectEventTrigger(deployment="sales/demo", poll_interval=3)

@@ -190,6 +190,8 @@ def test_a_trigger_that_an_older_version_has_stored_finishes_its_wait(
         "flow_run_id": RUN,
         "flow_run": {**ended(kind), "start_time": None, "url": f"{prefect.ui_url}/runs/flow-run/{RUN}"},
         "error": None,
+        "flow_id": None,
+        "deployment_id": None,
         "wait_id": record.get("wait_id", ""),
     }
 

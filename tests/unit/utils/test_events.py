@@ -32,6 +32,8 @@ RUN = FlowRun(
     id="00000000-0000-4000-8000-000000000001",
     name="brave-otter",
     state=State(id="s", type="FAILED", name="Broken", message="no month", data={"storage_key": "x"}),
+    flow_id="00000000-0000-4000-8000-000000000002",
+    deployment_id="00000000-0000-4000-8000-000000000003",
     parameters={"token": "hush-hush"},
     start_time=datetime(2026, 10, 1, 12, tzinfo=UTC),
     end_time=datetime(2026, 10, 1, 13, tzinfo=UTC),
@@ -61,6 +63,14 @@ def test_an_event_says_everything_that_the_task_needs(through_airflow: Through) 
     run, url = events.parse_event(through_airflow(events.ended_event(RUN, URL)))
     assert url == URL
     assert events.view(run, url) == events.view(RUN, URL)
+    assert (run.flow_id, run.deployment_id) == (RUN.flow_id, RUN.deployment_id)
+
+
+def test_an_event_of_an_older_trigger_lacks_what_that_did_not_send(through_airflow: Through) -> None:
+    event = events.ended_event(RUN, URL)
+    older = {name: event[name] for name in ("flow_run_id", "flow_run", "error")}
+    run, _ = events.parse_event(through_airflow(older))
+    assert (run.id, run.flow_id, run.deployment_id) == (RUN.id, None, None)
 
 
 @pytest.mark.parametrize("kind", ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"])
