@@ -169,6 +169,11 @@ class FlowRun:
     def is_final(self) -> bool:
         return self.state.type in FINAL
 
+    @property
+    def is_planned(self) -> bool:
+        """Whether Prefect's own schedule has made the flow run, and it has not started."""
+        return self.auto_scheduled and self.state.type == "SCHEDULED"
+
 
 @dataclass(frozen=True)
 class Deployment:

@@ -64,6 +64,19 @@ CONNECTION = arguments.Field(
 """How ``prefect_conn_id`` is read."""
 
 
+def selecting(what: str) -> arguments.Field:
+    """Return how a list is read that selects flow runs. It is never ignored: more of them would be selected.
+
+    :param what: what an element of the list is, such as ``"tag"``.
+    """
+    return arguments.Field(
+        arguments.string_list,
+        way_out=f"give at least one {what} and no empty one, or leave the argument out. Ignoring it would select more "
+        "flow runs.",
+        is_list=True,
+    )
+
+
 class PrefectTask:
     """Read the arguments of an operator or the sensor, into which it is mixed."""
 

@@ -13,7 +13,7 @@ from airflow_provider_prefect.client.errors import FlowRunNotFound, FlowRunNotPa
 from airflow_provider_prefect.client.model import LIVE, STATE_TYPES, FlowRun, State, is_uuid
 from airflow_provider_prefect.client.printable import quoted
 from airflow_provider_prefect.hooks.prefect import PrefectHook
-from airflow_provider_prefect.operators.base import CONNECTION, PrefectTask
+from airflow_provider_prefect.operators.base import CONNECTION, PrefectTask, selecting
 from airflow_provider_prefect.operators.flow_run import NAME_A_DEPLOYMENT
 from airflow_provider_prefect.utils import arguments
 from airflow_provider_prefect.utils.arguments import Field
@@ -27,10 +27,6 @@ _ACTIONS = {"cancel": LIVE, "resume": ("PAUSED",), "rename": STATE_TYPES}
 
 _SHOWN = 50
 """Flow runs that the preview names."""
-
-_GIVE_ALL = (
-    "give at least one {0} and no empty one, or leave the argument out; otherwise other flow runs would be meant."
-)
 
 
 class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
@@ -60,9 +56,9 @@ class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
 
     fields: ClassVar[Mapping[str, Field]] = {
         "deployment": Field(arguments.text, way_out=NAME_A_DEPLOYMENT),
-        "tags": Field(arguments.string_list, way_out=_GIVE_ALL.format("tag"), is_list=True),
-        "names": Field(arguments.string_list, way_out=_GIVE_ALL.format("name"), is_list=True),
-        "states": Field(arguments.string_list, otherwise="the action's own are used", is_list=True),
+        "tags": selecting("tag"),
+        "names": selecting("name"),
+        "states": selecting("state type"),
         "new_name": Field(arguments.text, way_out="a flow run whose name is empty gets one that Prefect makes up."),
         "run_input": Field(arguments.json_object, otherwise="the flow runs are resumed without input"),
         "prefect_conn_id": CONNECTION,
@@ -104,7 +100,7 @@ class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
                 "Give deployment, tags or names: without any, all flow runs would be meant."
             )
         self.action = action
-        self.limit = arguments.checked_size("limit", limit)
+        self.limit = arguments.checked_size("limit", limit, "flow runs")
         self.deployment = deployment
         self.tags = tags
         self.names = names
@@ -158,9 +154,11 @@ class PrefectBulkFlowRunOperator(PrefectTask, BaseOperator):
         return {"flow_runs": flow_runs}
 
     def _find(self, hook: PrefectHook, criteria: dict[str, Any]) -> list[FlowRun]:
-        found = hook.find_flow_runs(criteria, sort="EXPECTED_START_TIME_DESC", limit=self.limit + 1)
+        # Of the flow runs to cancel all are read: any number of them may be planned, and those come first.
+        limit = None if self.action == "cancel" else self.limit + 1
+        found = hook.find_flow_runs(criteria, sort="EXPECTED_START_TIME_DESC", limit=limit)
         if self.action == "cancel":
-            found = [run for run in found if not (run.auto_scheduled and run.state.type == "SCHEDULED")]
+            found = [run for run in found if not run.is_planned]
         if len(found) > self.limit:
             self._show(found)
             raise ConfigurationErrorForGood(

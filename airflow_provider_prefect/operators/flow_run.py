@@ -32,7 +32,14 @@ from airflow_provider_prefect.hooks.prefect import (
 )
 from airflow_provider_prefect.links import PrefectFlowRunLink
 from airflow_provider_prefect.operators.assets import check_outlets
-from airflow_provider_prefect.operators.base import CONNECTION, PrefectTask, WaitingTask, push_identity, read_existing
+from airflow_provider_prefect.operators.base import (
+    CONNECTION,
+    PrefectTask,
+    WaitingTask,
+    push_identity,
+    read_existing,
+    selecting,
+)
 from airflow_provider_prefect.utils import arguments, lineage
 from airflow_provider_prefect.utils.arguments import Field
 from airflow_provider_prefect.utils.events import ConfigurationErrorForGood, failing_without_retry
@@ -508,7 +515,7 @@ class PrefectCancelFlowRunOperator(WaitingTask, BaseOperator):
     fields: ClassVar[Mapping[str, Field]] = {
         "flow_run_id": Field(arguments.text, way_out=missing_flow_run_id),
         "deployment": Field(arguments.text, way_out=NAME_A_DEPLOYMENT),
-        "tags": Field(arguments.string_list, otherwise="all live runs of the deployment are cancelled", is_list=True),
+        "tags": selecting("tag"),
         "prefect_conn_id": CONNECTION,
     }
     template_fields: Sequence[str] = tuple(fields)

@@ -25,7 +25,7 @@ from airflow_provider_prefect.client.wait.flow_run import Poller
 from airflow_provider_prefect.client.wait.newest import NewestRun, find_newest, wait_for_newest
 from airflow_provider_prefect.hooks.prefect import MAX_UNREACHABLE, PrefectHook, check_flow_run_id
 from airflow_provider_prefect.links import PrefectFlowRunLink
-from airflow_provider_prefect.operators.base import CONNECTION, WaitingTask, push_identity, read_existing
+from airflow_provider_prefect.operators.base import CONNECTION, WaitingTask, push_identity, read_existing, selecting
 from airflow_provider_prefect.utils import arguments, events
 from airflow_provider_prefect.utils.arguments import Field
 from airflow_provider_prefect.utils.events import ConfigurationErrorForGood
@@ -90,7 +90,7 @@ class PrefectFlowRunSensor(WaitingTask, BaseSensorOperator):
         ),
         "deployment": Field(arguments.text, way_out="give 'flow/deployment', or the id (UUID) of a deployment."),
         "since": Field(arguments.as_it_is, otherwise="the default is used, that of the Dag run"),
-        "tags": Field(arguments.string_list, otherwise="all runs of the deployment count", is_list=True),
+        "tags": selecting("tag"),
         "prefect_conn_id": CONNECTION,
     }
     template_fields: Sequence[str] = tuple(fields)

@@ -502,13 +502,13 @@ def checked_poll_interval(name: str, seconds: float) -> float:
     return seconds
 
 
-def checked_size(name: str, value: int) -> int:
-    """Return a number of bytes.
+def checked_size(name: str, value: int, unit: str = "bytes") -> int:
+    """Return a number of bytes, or of another unit.
 
     :raises ConfigurationErrorForGood: it is not one above 0.
     """
     if not (_is_number(value) and value > 0):
-        raise ConfigurationErrorForGood(f"{name}={_shown(value)} is not a number of bytes above 0.")
+        raise ConfigurationErrorForGood(f"{name}={_shown(value)} is not a number of {unit} above 0.")
     return value
 
 

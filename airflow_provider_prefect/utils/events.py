@@ -52,8 +52,13 @@ def view(run: FlowRun, url: str) -> dict[str, Any]:
 
 def ended_event(run: FlowRun, url: str) -> dict[str, Any]:
     """Return the event of a flow run that has ended, in whatever state."""
-    ids = {"flow_id": run.flow_id, "deployment_id": run.deployment_id}
-    return {"flow_run_id": run.id, "flow_run": view(run, url), "error": None, **ids}
+    return {
+        "flow_run_id": run.id,
+        "flow_run": view(run, url),
+        "error": None,
+        "flow_id": run.flow_id,
+        "deployment_id": run.deployment_id,
+    }
 
 
 def error_event(flow_run_id: str, error: Exception) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from airflow_provider_prefect.operators.flow_run import (
     PrefectStartFlowRunOperator,
 )
 from airflow_provider_prefect.operators.result import PrefectGetTaskRunResultOperator
+from airflow_provider_prefect.operators.resume import PrefectResumeFlowRunOperator
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 from tests.integration.conftest import EXAMPLE_FLOW, FLOWS, opens_a_page
 from tests.integration.dag_runs import OFTEN, RESCHEDULED, TaskOutcome, run_dag
@@ -437,7 +438,7 @@ def test_the_last_lines_appear_after_a_failure_without_streaming(
 
 
 def test_a_paused_flow_run_shows_what_it_asks_for_and_goes_on_with_the_answer(
-    server: PrefectServer, hook: PrefectHook
+    new_dag: NewDag, server: PrefectServer, hook: PrefectHook
 ) -> None:
     server.serve(EXAMPLE_FLOW.with_name("price_list.py"), "price-list/demo")
     run = hook.start_flow_run("price-list/demo", parameters={"season": "spring"}).run
@@ -445,6 +446,13 @@ def test_a_paused_flow_run_shows_what_it_asks_for_and_goes_on_with_the_answer(
     assert str(hook.read_run_input(run.id)) == "approved (boolean), note (string, optional)"
     with pytest.raises(InvalidRequest, match=r"Prefect refuses run_input.*approved"):
         hook.resume_flow_run(run.id, {"approved": "perhaps"})
-    assert hook.resume_flow_run(run.id, {"approved": True, "note": "well done"}).type == "RUNNING"
+    with new_dag() as dag:
+        PrefectResumeFlowRunOperator(
+            task_id="it",
+            prefect_conn_id="prefect_2",
+            flow_run_id=run.id,
+            run_input={"approved": True, "note": "well done"},
+        )
+    assert run_dag(dag)["it"].xcoms["return_value"] == "RUNNING"
     ended = hook.wait_for_flow_run(run.id, poll_interval=OFTEN)
     assert hook.read_result(ended) == "published the prices of the spring season: well done"

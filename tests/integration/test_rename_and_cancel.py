@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 from airflow_provider_prefect.client.errors import FlowRunNotFound, WaitTimeout
 from airflow_provider_prefect.client.transport import run as run_call
 from airflow_provider_prefect.hooks.prefect import PrefectHook
+from airflow_provider_prefect.operators.bulk import PrefectBulkFlowRunOperator
 from airflow_provider_prefect.operators.flow_run import (
     PrefectCancelFlowRunOperator,
     PrefectRenameFlowRunOperator,
@@ -235,6 +236,20 @@ def test_all_live_runs_of_a_deployment_are_stopped_but_not_those_to_come(
         if run["id"] in to_come:
             assert (run["state_type"], run["auto_scheduled"]) == ("SCHEDULED", True)
     assert to_come
+
+
+def test_many_flow_runs_are_cancelled_however_many_are_to_come(
+    new_dag: NewDag, prefect: PrefectServer, deployment: dict[str, Any]
+) -> None:
+    to_come = {run["id"] for run in runs_of(prefect, deployment["id"])}
+    assert len(to_come) > 2
+    mine = {PrefectHook().start_flow_run(deployment["id"]).run.id for _ in range(2)}
+    with new_dag() as dag:
+        PrefectBulkFlowRunOperator(task_id="it", action="cancel", limit=2, deployment=deployment["id"])
+    outcome = run_dag(dag)["it"]
+    assert {one["id"]: one["state"] for one in outcome.xcoms["return_value"]} == dict.fromkeys(mine, "CANCELLED")
+    left = [run for run in runs_of(prefect, deployment["id"]) if run["id"] in to_come]
+    assert {run["state_type"] for run in left} == {"SCHEDULED"}
 
 
 @pytest.mark.prefect_alone

@@ -58,9 +58,9 @@ def rendered(context: dict[str, Any], make: Callable[[], Any], *, native: bool =
     return task
 
 
-def refusal(prefect: FakePrefect, context: dict[str, Any], make: Callable[[], Any]) -> str:
+def refusal(prefect: FakePrefect, context: dict[str, Any], make: Callable[[], Any], *, native: bool = False) -> str:
     """The message with which a task refuses its arguments when it runs, before anything is sent and without a retry."""
-    task = rendered(context, make)
+    task = rendered(context, make, native=native)
     with pytest.raises(AirflowFailException) as refused:
         task.execute(context)
     assert prefect.requests == []

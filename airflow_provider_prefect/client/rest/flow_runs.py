@@ -124,7 +124,7 @@ class FlowRunEndpoints(RestEndpoints):
         if tags:
             flow_runs["tags"] = {"all_": list(tags)}
         runs = await self.find_flow_runs({"flow_runs": flow_runs})
-        return [run for run in runs if not (run.auto_scheduled and run.state.type == "SCHEDULED")]
+        return [run for run in runs if not run.is_planned]
 
     async def find_newest(
         self, deployment_id: str, tags: Sequence[str], since: datetime, until: datetime

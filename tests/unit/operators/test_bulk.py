@@ -41,7 +41,7 @@ def bulk(**arguments: Any) -> PrefectBulkFlowRunOperator:
         ({"tags": ["x"], "new_name": "x"}, "new_name goes with action='rename' only"),
         ({"tags": ["x"], "run_input": {"x": 1}}, "run_input goes with action='resume' only"),
         ({}, "Give deployment, tags or names"),
-        ({"tags": ["x"], "limit": 0}, "limit=0"),
+        ({"tags": ["x"], "limit": 0}, "limit=0 is not a number of flow runs above 0"),
         ({"tags": ["x"], "limit": "many"}, "limit='many'"),
     ],
 )
@@ -59,6 +59,8 @@ def test_wrong_arguments_are_refused_when_the_dag_is_parsed(arguments: dict[str,
         ({"deployment": "sales/demo", "names": ()}, "names rendered to ()"),
         ({"tags": ["nightly", "{{ none }}"]}, "tags rendered to ['nightly', 'None']"),
         ({"deployment": "sales/demo", "names": ["{{ '' }}"]}, "names rendered to ['']"),
+        ({"tags": ["x"], "states": []}, "states rendered to []: give at least one state type"),
+        ({"tags": ["x"], "states": ["RUNNING", "{{ none }}"]}, "states rendered to ['RUNNING', 'None']"),
         ({"tags": "{{ none }}"}, "tags rendered to None"),
         ({"names": "{{ '' }}"}, "names rendered to"),
         ({"deployment": "{{ none }}"}, "deployment rendered to None"),
@@ -99,6 +101,16 @@ def test_flow_runs_that_prefects_schedule_has_planned_are_not_cancelled(
     late = prefect.add_flow_run("SCHEDULED", auto_scheduled=False)
     assert [one["id"] for one in bulk(tags=["x"]).execute(context)] == [late]
     assert prefect.cancelled == [late]
+
+
+def test_planned_flow_runs_do_not_count_towards_the_limit(
+    prefect: FakePrefect, searches: list[dict[str, Any]], context: dict[str, Any]
+) -> None:
+    for _ in range(5):
+        prefect.add_flow_run("SCHEDULED", auto_scheduled=True)
+    running = [prefect.add_flow_run("RUNNING") for _ in range(2)]
+    assert [one["id"] for one in bulk(tags=["x"], limit=2).execute(context)] == running
+    assert prefect.cancelled == running
 
 
 def test_the_criteria_are_those_that_were_given(

@@ -25,7 +25,7 @@ from airflow_provider_prefect.operators.resume import PrefectResumeFlowRunOperat
 from airflow_provider_prefect.sensors.flow_run import PrefectFlowRunSensor
 from tests.unit.conftest import TaskInstance
 from tests.unit.fake_prefect import Answer, Asked, FakePrefect, state
-from tests.unit.running import Through, carried_out, rendered
+from tests.unit.running import Through, carried_out, refusal, rendered
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 NOTHING = {
@@ -241,17 +241,27 @@ def test_a_field_that_the_task_needs_is_refused_by_name_before_anything_is_sent(
 # The others: optional fields
 
 
+SELECTING: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+    (PrefectCancelFlowRunOperator, {}),
+    *((PrefectFlowRunSensor, mode) for mode in MODES.values()),
+]
+
+
 @natively
-def test_a_cancel_without_tags_that_rendered_is_of_all_live_runs_and_says_so(
-    prefect: FakePrefect, context: dict[str, Any], ti: TaskInstance, logged: Callable[[], str], native: bool
+@pytest.mark.parametrize("tags", ["{{ none }}", [], ["{{ none }}"], ["nightly", "{{ none }}"], ["nightly", ""]])
+@pytest.mark.parametrize(("operator", "others"), SELECTING)
+def test_tags_that_select_flow_runs_are_never_ignored(
+    prefect: FakePrefect,
+    context: dict[str, Any],
+    operator: Callable[..., Any],
+    others: dict[str, Any],
+    tags: Any,
+    native: bool,
 ) -> None:
-    (deployment_id,) = prefect.deployments
-    runs = [prefect.add_flow_run("RUNNING", deployment_id=deployment_id) for _ in range(2)]
-    prefect.instead.append(lists(prefect))
-    make = lambda: PrefectCancelFlowRunOperator(task_id="it", deployment="sales/demo", tags="{{ none }}")  # noqa: E731
-    rendered(context, make, native=native).execute(context)
-    assert sorted(prefect.cancelled) == sorted(runs)
-    assert "tags rendered to None and is ignored: all live runs of the deployment are cancelled." in logged()
+    make = lambda: operator(task_id="it", deployment="sales/demo", tags=tags, **others)  # noqa: E731
+    said = refusal(prefect, context, make, native=native)
+    assert said.startswith("tags rendered to ")
+    assert "give at least one tag and no empty one, or leave the argument out" in said
 
 
 def lists(prefect: FakePrefect) -> Callable[[Asked], Answer | None]:
@@ -268,7 +278,7 @@ def lists(prefect: FakePrefect) -> Callable[[Asked], Answer | None]:
 
 @natively
 @pytest.mark.parametrize("mode", ["poke", "deferred"])
-def test_a_sensor_whose_since_and_tags_rendered_to_nothing_uses_their_defaults(
+def test_a_sensor_whose_since_rendered_to_nothing_uses_the_default(
     prefect: FakePrefect,
     context: dict[str, Any],
     through_airflow: Through,
@@ -283,17 +293,13 @@ def test_a_sensor_whose_since_and_tags_rendered_to_nothing_uses_their_defaults(
     interval = {"data_interval_start": begins, "data_interval_end": begins + timedelta(days=1)}
     task = rendered(
         context,
-        lambda: PrefectFlowRunSensor(
-            task_id="it", deployment="sales/demo", since="{{ none }}", tags=["{{ none }}"], **MODES[mode]
-        ),
+        lambda: PrefectFlowRunSensor(task_id="it", deployment="sales/demo", since="{{ none }}", **MODES[mode]),
         native=native,
     )
     assert carried_out(task, {**context, **interval}, through_airflow)["id"] == run_id
     criteria = prefect.asked("POST", "/flow_runs/filter")[0].body["flow_runs"]
     assert criteria["expected_start_time"]["after_"] == begins.isoformat()
-    assert "tags" not in criteria
     assert "since rendered to None and is ignored" in logged()
-    assert "tags[0] rendered to None and is left out" in logged()
 
 
 @natively
